@@ -1,0 +1,52 @@
+# Two commands: `make demo` runs the whole chain on a generated city, `make test` checks the code.
+# Both set up .venv first, from the hash-pinned envs/requirements.lock; nothing is installed elsewhere.
+SHELL := /bin/bash
+export PYTHONDONTWRITEBYTECODE :=
+export UV_SYSTEM_CERTS := 1
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+UV_VERSION := 0.13.9
+CORES ?= 2
+
+.PHONY: demo test quick lint lock bench clean
+
+.venv/.ready: envs/requirements.lock pyproject.toml
+	python3 -m pip install --quiet --target .tools --upgrade uv==$(UV_VERSION)
+	.tools/bin/uv venv --quiet --clear --python python3 .venv
+	.tools/bin/uv pip sync --quiet --require-hashes envs/requirements.lock
+	.tools/bin/uv pip install --quiet --no-deps --editable .
+	touch $@
+
+# The whole chain on toy city: labels, trainings, tables, figures, then Snakemake's own report.
+DEMO := results/toycity
+demo: .venv/.ready
+	snakemake --cores $(CORES)
+	@test $(DEMO)/report.html -nt $(DEMO)/tables/table1.csv || snakemake --quiet all --report $(DEMO)/report.html
+	@echo; cat $(DEMO)/tables/table1.md; echo; cat $(DEMO)/tables/table3.md; echo
+	@echo "Report: $(DEMO)/report.html   Tables: $(DEMO)/tables/   Pictures: $(DEMO)/figures/"
+
+test: lint
+	python -m pytest -n $(CORES)
+
+# The tests that take seconds.
+quick: .venv/.ready
+	python -m pytest -n $(CORES) -m "not slow"
+
+lint: .venv/.ready
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+# Pins every dependency again from pyproject.toml.
+lock: .venv/.ready
+	.tools/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --quiet --upgrade -o envs/requirements.lock
+
+# Us and the alternative in one process each, the ratio last.
+bench: .venv/.ready
+	for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
+
+clean:
+	rm -rf .venv .tools .snakemake data/toycity data/toycity-truth results/toycity

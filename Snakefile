@@ -1,0 +1,48 @@
+"""Fewframes: from raw clips and a few annotated frames to tables of what each annotation hour bought.
+
+Data flows through the files of rules/ in the order they are included here. `config.yaml` as it stands runs
+the demo; give another with `--configfile`, which then replaces it.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.25")
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    data=STUDY.folder,
+
+
+report: "workflow/report/workflow.rst"
+
+
+# Built from envs/fewframes.def; used with `--sdm apptainer` only.
+container: "envs/fewframes.sif"
+
+
+include: "rules/plan.smk"
+include: "rules/propagate.smk"
+include: "rules/refine.smk"
+include: "rules/manifests.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/quality.smk"
+include: "rules/tables.smk"
+include: "rules/targets.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        quality_files(),
+        table_files(),
+        figure_files(),
+    localrule: True

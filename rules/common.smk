@@ -1,0 +1,156 @@
+"""The config, validated, and the functions that rules ask: everything else is in the package."""
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import validate
+
+from fewframes.core.errors import UserError
+from fewframes.core.stages import VERSIONS
+from fewframes.experiments.study import Study
+
+CATALOGUE = workflow.source_path("../workflow/experiments/catalogue.yaml")
+
+validate(config, "../workflow/schemas/config.schema.yaml")
+try:
+    STUDY = Study(config, CATALOGUE)
+except UserError as error:
+    print(f"fewframes: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+wildcard_constraints:
+    method="[a-z0-9_]+",
+    shard=r"\d{4}",
+    network="[a-z0-9_]+",
+    experiment="[a-z0-9-]+",
+    draw=r"\d+",
+    seed=r"\d+",
+    table=r"table\d+",
+
+
+def dataset_scan(wildcards):
+    """What makes the plan due again; jobs on other nodes need not look."""
+    return STUDY.scan() if workflow.is_main_process else ""
+
+
+def results_folder(wildcards):
+    """The dataset's folder of results."""
+    return STUDY.folder
+
+
+def generated_dataset(wildcards):
+    """The generated dataset's last file, where the dataset is generated."""
+    return [f"{STUDY.root}/toycity.json"] if STUDY.generated else []
+
+
+def planned_shard(stage):
+    """Through the plan: a stage's shard of clips."""
+
+    def shard(wildcards):
+        checkpoints.plan.get()
+        return f"{STUDY.folder}/shards/{stage}/{wildcards.shard}.csv"
+
+    return shard
+
+
+def planned_index(wildcards):
+    """Through the plan: the index and who is eligible."""
+    checkpoints.plan.get()
+    return [f"{STUDY.folder}/index.csv", f"{STUDY.folder}/eligible.csv"]
+
+
+def shard_labels(stage, method):
+    """The CSVs of labels that a stage's shards declare."""
+    return [f"{STUDY.folder}/{stage}/{method}/{shard}.csv" for shard in STUDY.shards]
+
+
+def measured_labels(wildcards):
+    """The labels of the method to measure."""
+    return shard_labels("pseudo", wildcards.method)
+
+
+def family_manifests(family):
+    """All manifests of a family of experiments."""
+    return [
+        f"{STUDY.folder}/manifests/{experiment.id}/draw{draw}.csv"
+        for experiment in STUDY.families[family]
+        for draw in STUDY.draws
+    ]
+
+
+def training_manifest(wildcards):
+    """Through the family's checkpoint: the manifest to train on."""
+    getattr(checkpoints, f"manifests_{STUDY.family(wildcards.experiment)}").get()
+    return f"{STUDY.folder}/manifests/{wildcards.experiment}/draw{wildcards.draw}.csv"
+
+
+def evaluation_manifest(wildcards):
+    """Through its checkpoint: the frames to score on."""
+    checkpoints.manifests_annotated.get()
+    return f"{STUDY.folder}/manifests/evaluation.csv"
+
+
+def evaluated_runs(file):
+    """One file of every run."""
+    return [
+        f"{STUDY.folder}/runs/{network}/{experiment.id}/draw{draw}-seed{seed}/{file}"
+        for network in STUDY.networks
+        for experiment in STUDY.experiments
+        for draw in STUDY.draws
+        for seed in STUDY.seeds
+    ]
+
+
+def every_manifest(wildcards=None):
+    """All manifests, for the tables' costs."""
+    return [path for family in STUDY.families for path in family_manifests(family)]
+
+
+def table_definition(table):
+    """A table's definition among the experiments."""
+    return workflow.source_path(f"../workflow/experiments/{table}.yaml")
+
+
+def pictured_labels(wildcards):
+    """The labels that a sheet of pictures shows."""
+    stages = {
+        "propagation": ("pseudo", STUDY.propagation),
+        "refinement": ("refined", STUDY.refinement),
+    }
+    return shard_labels(*stages[wildcards.picture])
+
+
+def table_files():
+    """The tables that the config asks for and has runs for."""
+    tables = STUDY.tables if STUDY.experiments else []
+    return [
+        f"{STUDY.folder}/tables/{table}.{kind}"
+        for table in tables
+        for kind in ("csv", "md", "tex", "html")
+    ]
+
+
+def quality_files():
+    """The tables of pseudo-label quality, and their figure."""
+    tables = [f"{STUDY.folder}/quality/{method}.csv" for method in STUDY.measured]
+    return [*tables, f"{STUDY.folder}/figures/quality.png"] if tables else []
+
+
+def figure_files():
+    """The figures that there is something to draw for."""
+    wanted = {
+        "figure4": "table3" in STUDY.tables and STUDY.experiments,
+        "cost": STUDY.tables and STUDY.experiments,
+        "propagation": STUDY.families["propagated"]
+        or STUDY.propagation in STUDY.measured,
+        "refinement": STUDY.families["refined"],
+    }
+    return [
+        f"{STUDY.folder}/figures/{name}.png" for name, there in wanted.items() if there
+    ]
+
+
+def stage_settings(stage):
+    """The settings of the method in the wildcards, as canonical JSON."""
+    return lambda wildcards: STUDY.method_settings(stage, wildcards.method)

@@ -1,0 +1,32 @@
+"""Evaluation: one dataset-wide confusion matrix a run, kept image by image.
+
+REQUIRED INPUTS: a run's model.safetensors, manifests/evaluation.csv
+OUTPUTS: runs/<network>/<experiment>/draw<j>-seed<k>/{confusion.npz,metrics.csv}
+"""
+
+
+rule evaluate:
+    input:
+        model="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/model.safetensors",
+        # Both manifests come through their checkpoints: what lies below one must, or it is decided too early.
+        trained_on=training_manifest,
+        manifest=evaluation_manifest,
+    output:
+        confusion="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/confusion.npz",
+        metrics="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/metrics.csv",
+    log:
+        "<data>/logs/evaluate/{network}/{experiment}/draw{draw}-seed{seed}.log",
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        settings=STUDY.evaluation_settings(),
+        version=VERSIONS["evaluate"],
+        root=str(STUDY.root),
+        classes=STUDY.classes,
+        results=results_folder,
+        out=lambda wildcards, output: Path(output.metrics).parent,
+    shell:
+        "fewframes evaluate --model {input.model:q} --manifest {input.manifest:q} --settings {params.settings:q}"
+        " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --threads {threads}"
+        " --out {params.out:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,79 @@
+"""Manifests: the exact samples of every experiment, and the only trigger of training.
+
+One checkpoint a family of experiments, so that an edited annotation re-trains, in the same invocation, just the
+experiments whose manifest changed.
+
+REQUIRED INPUTS: index.csv, eligible.csv; pseudo/<method>/*.csv or refined/<method>/*.csv
+OUTPUTS: manifests/<experiment>/draw<j>.csv, manifests/evaluation.csv
+"""
+
+
+checkpoint manifests_annotated:
+    input:
+        planned_index,
+    output:
+        family_manifests("annotated"),
+        evaluation="<data>/manifests/evaluation.csv",
+    log:
+        "<data>/logs/manifests/annotated.log",
+    localrule: True
+    params:
+        settings=STUDY.manifest_settings("annotated"),
+        version=VERSIONS["manifests"],
+        root=str(STUDY.root),
+        results=results_folder,
+        catalogue=CATALOGUE,
+        scan=dataset_scan,
+    shell:
+        "fewframes manifests --family annotated --settings {params.settings:q} --catalogue {params.catalogue:q}"
+        " --root {params.root:q} --results {params.results:q} 2>&1 | tee {log:q}"
+
+
+if STUDY.families["propagated"]:
+
+    checkpoint manifests_propagated:
+        input:
+            planned_index,
+            labels=shard_labels("pseudo", STUDY.propagation),
+        output:
+            family_manifests("propagated"),
+        log:
+            "<data>/logs/manifests/propagated.log",
+        localrule: True
+        params:
+            settings=STUDY.manifest_settings("propagated"),
+            version=VERSIONS["manifests"],
+            root=str(STUDY.root),
+            results=results_folder,
+            catalogue=CATALOGUE,
+            scan=dataset_scan,
+            method=STUDY.propagation,
+        shell:
+            "fewframes manifests --family propagated --settings {params.settings:q} --catalogue {params.catalogue:q}"
+            " --root {params.root:q} --results {params.results:q} --pseudo {params.method} {input.labels:q}"
+            " 2>&1 | tee {log:q}"
+
+
+if STUDY.families["refined"]:
+
+    checkpoint manifests_refined:
+        input:
+            planned_index,
+            labels=shard_labels("refined", STUDY.refinement),
+        output:
+            family_manifests("refined"),
+        log:
+            "<data>/logs/manifests/refined.log",
+        localrule: True
+        params:
+            settings=STUDY.manifest_settings("refined"),
+            version=VERSIONS["manifests"],
+            root=str(STUDY.root),
+            results=results_folder,
+            catalogue=CATALOGUE,
+            scan=dataset_scan,
+            method=STUDY.refinement,
+        shell:
+            "fewframes manifests --family refined --settings {params.settings:q} --catalogue {params.catalogue:q}"
+            " --root {params.root:q} --results {params.results:q} --refined {params.method} {input.labels:q}"
+            " 2>&1 | tee {log:q}"

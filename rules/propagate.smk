@@ -1,0 +1,27 @@
+"""Propagation: one annotated frame's labels carried to its neighbours.
+
+REQUIRED INPUTS: shards/propagate/NNNN.csv
+OUTPUTS: pseudo/<method>/NNNN.csv; undeclared beside them, one label file a clip in pseudo/<method>/labels/
+"""
+
+
+rule propagate:
+    input:
+        shard=planned_shard("propagate"),
+    output:
+        labels="<data>/pseudo/{method}/{shard}.csv",
+    log:
+        "<data>/logs/propagate/{method}/{shard}.log",
+    benchmark:
+        "<data>/benchmarks/propagate/{method}/{shard}.tsv"
+    threads: 1
+    params:
+        settings=stage_settings("propagation"),
+        version=VERSIONS["propagate"],
+        root=str(STUDY.root),
+        classes=STUDY.classes,
+        results=results_folder,
+    shell:
+        "fewframes propagate --shard {input.shard:q} --method {wildcards.method} --settings {params.settings:q}"
+        " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --out {output.labels:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,27 @@
+"""Refinement: better labels out of coarse ones.
+
+REQUIRED INPUTS: shards/refine/NNNN.csv
+OUTPUTS: refined/<method>/NNNN.csv; undeclared beside them, one label file an image in refined/<method>/labels/
+"""
+
+
+rule refine:
+    input:
+        shard=planned_shard("refine"),
+    output:
+        labels="<data>/refined/{method}/{shard}.csv",
+    log:
+        "<data>/logs/refine/{method}/{shard}.log",
+    benchmark:
+        "<data>/benchmarks/refine/{method}/{shard}.tsv"
+    threads: 1
+    params:
+        settings=stage_settings("refinement"),
+        version=VERSIONS["refine"],
+        root=str(STUDY.root),
+        classes=STUDY.classes,
+        results=results_folder,
+    shell:
+        "fewframes refine --shard {input.shard:q} --method {wildcards.method} --settings {params.settings:q}"
+        " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --out {output.labels:q}"
+        " 2>&1 | tee {log:q}"

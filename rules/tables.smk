@@ -1,0 +1,124 @@
+"""Tables and figures, from whatever runs the config names.
+
+REQUIRED INPUTS: every run's metrics.csv, every manifest; labels for the pictures
+OUTPUTS: tables/table<i>.{csv,md,tex}, figures/{figure4,cost}.{png,pdf}, figures/{propagation,refinement}.{png,pdf}
+"""
+
+
+rule table:
+    input:
+        metrics=evaluated_runs("metrics.csv"),
+        manifests=every_manifest,
+    output:
+        csv="<data>/tables/{table}.csv",
+        md="<data>/tables/{table}.md",
+        tex="<data>/tables/{table}.tex",
+        html=report(
+            "<data>/tables/{table}.html",
+            caption="../workflow/report/{table}.rst",
+            category="Tables",
+            labels={"shows": "{table}"},
+        ),
+    log:
+        "<data>/logs/tables/{table}.log",
+    localrule: True
+    params:
+        settings=STUDY.table_settings(),
+        version=VERSIONS["tables"],
+        classes=STUDY.classes,
+        results=results_folder,
+        catalogue=CATALOGUE,
+        definition=lambda wildcards: table_definition(wildcards.table),
+        out=lambda wildcards, output: Path(output.csv).with_suffix(""),
+    shell:
+        "fewframes table --definition {params.definition:q} --settings {params.settings:q}"
+        " --catalogue {params.catalogue:q} --classes {params.classes:q} --results {params.results:q}"
+        " --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule figure4:
+    input:
+        metrics=evaluated_runs("metrics.csv"),
+        manifests=every_manifest,
+    output:
+        png=report(
+            "<data>/figures/figure4.png",
+            caption="../workflow/report/figure4.rst",
+            category="Figures",
+            labels={"shows": "figure4"},
+        ),
+        pdf="<data>/figures/figure4.pdf",
+    log:
+        "<data>/logs/figures/figure4.log",
+    localrule: True
+    params:
+        settings=STUDY.table_settings(),
+        version=VERSIONS["figures"],
+        results=results_folder,
+        catalogue=CATALOGUE,
+        definition=table_definition("table3"),
+        out=lambda wildcards, output: Path(output.png).with_suffix(""),
+    shell:
+        "fewframes figure figure4 --definition {params.definition:q} --settings {params.settings:q} --catalogue {params.catalogue:q}"
+        " --results {params.results:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule cost:
+    input:
+        metrics=evaluated_runs("metrics.csv"),
+        manifests=every_manifest,
+    output:
+        png=report(
+            "<data>/figures/cost.png",
+            caption="../workflow/report/cost.rst",
+            category="Figures",
+            labels={"shows": "cost"},
+        ),
+        pdf="<data>/figures/cost.pdf",
+    log:
+        "<data>/logs/figures/cost.log",
+    localrule: True
+    params:
+        settings=STUDY.table_settings(),
+        version=VERSIONS["figures"],
+        classes=STUDY.classes,
+        results=results_folder,
+        catalogue=CATALOGUE,
+        definitions=[
+            f"--definition {table_definition(table)}" for table in STUDY.tables
+        ],
+        network=next(iter(STUDY.networks), ""),
+        out=lambda wildcards, output: Path(output.png).with_suffix(""),
+    shell:
+        "fewframes figure cost {params.definitions} --network {params.network} --classes {params.classes:q} --settings {params.settings:q} --catalogue {params.catalogue:q}"
+        " --results {params.results:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule picture:
+    input:
+        planned_index,
+        labels=pictured_labels,
+    output:
+        png=report(
+            "<data>/figures/{picture}.png",
+            caption="../workflow/report/{picture}.rst",
+            category="Labels",
+            labels={"shows": "{picture}"},
+        ),
+        pdf="<data>/figures/{picture}.pdf",
+    log:
+        "<data>/logs/figures/{picture}.log",
+    wildcard_constraints:
+        picture="propagation|refinement",
+    localrule: True
+    params:
+        settings=STUDY.table_settings(),
+        version=VERSIONS["figures"],
+        root=str(STUDY.root),
+        classes=STUDY.classes,
+        results=results_folder,
+        out=lambda wildcards, output: Path(output.png).with_suffix(""),
+    shell:
+        "fewframes figure {wildcards.picture} --settings {params.settings:q} --root {params.root:q}"
+        " --classes {params.classes:q} --results {params.results:q} --out {params.out:q} {input.labels:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,33 @@
+"""Training: one network on one manifest with one seed.
+
+REQUIRED INPUTS: manifests/<experiment>/draw<j>.csv
+OUTPUTS: runs/<network>/<experiment>/draw<j>-seed<k>/model.safetensors; undeclared, checkpoints in checkpoints/ beside
+it, from which a killed training goes on
+"""
+
+
+rule train:
+    input:
+        manifest=training_manifest,
+    output:
+        model="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/model.safetensors",
+    log:
+        "<data>/logs/train/{network}/{experiment}/draw{draw}-seed{seed}.log",
+    benchmark:
+        "<data>/benchmarks/train/{network}/{experiment}/draw{draw}-seed{seed}.tsv"
+    retries: 1
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        settings=lambda wildcards: STUDY.training_settings(wildcards.network),
+        version=VERSIONS["train"],
+        root=str(STUDY.root),
+        classes=STUDY.classes,
+        results=results_folder,
+        out=lambda wildcards, output: Path(output.model).parent,
+        checkpoints=lambda wildcards, output: Path(output.model).parent / "checkpoints",
+    shell:
+        "fewframes train --manifest {input.manifest:q} --settings {params.settings:q} --root {params.root:q}"
+        " --classes {params.classes:q} --results {params.results:q} --seed {wildcards.seed} --threads {threads}"
+        " --out {params.out:q} --checkpoints {params.checkpoints:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,393 @@
+"""The command line: one command a stage, thin, its stage imported only when called."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from fewframes import __version__
+from fewframes.core.errors import UserError
+
+
+class _Settings(click.ParamType):
+    """Settings as inline JSON, or a YAML or JSON file."""
+
+    name = "JSON or file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            text = value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8")
+            settings = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UserError(f"Settings '{value}' are neither JSON nor a readable YAML file ({error}).") from error
+        if not isinstance(settings, dict):
+            raise UserError(f"Settings '{value}' must map keys to values.")
+        return settings
+
+
+_PATH = click.Path(path_type=Path)
+
+
+def _path(name: str, help_text: str) -> Any:
+    return click.option(name, type=_PATH, required=True, help=help_text)
+
+
+_root = _path("--root", "The dataset's folder.")
+_results = _path("--results", "The dataset's folder of results.")
+_out = _path("--out", "What to write.")
+_classes = click.option("--classes", required=True, help="Class table: a name or a YAML file.")
+_method = click.option("--method", required=True, help="The method's name.")
+_settings = click.option("--settings", type=_Settings(), default="{}", help="The stage's settings: JSON, or a file.")
+_catalogue = _path("--catalogue", "The catalogue of experiments (YAML).")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def app() -> None:
+    """Fewframes: how little manual annotation is enough for video semantic segmentation?
+
+    Each command is one stage; `snakemake` calls them in order.
+    """
+
+
+@app.command()
+@click.argument("root", type=_PATH)
+@_settings
+@click.option("--workers", default=1, show_default=True, help="Processes that draw.")
+def toycity(root: Path, settings: dict[str, Any], workers: int) -> None:
+    """Write toy city, a generated dataset of driving clips, to ROOT."""
+    from fewframes.datasets.toycity import ToyCitySettings, write_toycity
+
+    try:
+        chosen = ToyCitySettings(**settings)
+    except TypeError as error:
+        raise UserError(f"toycity settings: {error}.") from error
+    write_toycity(root, chosen, workers)
+
+
+@app.command()
+@_settings
+@_catalogue
+@_out
+def plan(settings: dict[str, Any], catalogue: Path, out: Path) -> None:
+    """Index the dataset and deal what must be labelled to shards."""
+    from fewframes.core.labels import load_class_table
+    from fewframes.datasets import index
+    from fewframes.experiments.plan import Request, write_plan
+    from fewframes.experiments.schemes import chosen, load_catalogue
+
+    clips = index(settings["reader"], settings["root"], load_class_table(settings["classes"]), settings["options"])
+    request = Request(
+        experiments=chosen(load_catalogue(catalogue), settings["experiments"]),
+        draws=settings["draws"],
+        past_frames=settings["past_frames"],
+        measured=settings["measured"],
+        reach=settings["reach"],
+    )
+    write_plan(clips, settings["root"], request, settings["shards"], out)
+
+
+@app.command()
+@_path("--shard", "The clips to label: one shard of the plan.")
+@_method
+@_settings
+@_root
+@_classes
+@_results
+@_out
+def propagate(
+    shard: Path, method: str, settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path
+) -> None:
+    """Carry the key frames' labels of a shard to their neighbours."""
+    from fewframes.core.labels import load_class_table
+    from fewframes.labelling.propagation.driver import propagate_shard
+
+    propagate_shard(shard, method, settings, root, load_class_table(classes), results, out)
+
+
+@app.command()
+@_path("--shard", "The coarsely annotated frames to refine: one shard of the plan.")
+@_method
+@_settings
+@_root
+@_classes
+@_results
+@_out
+def refine(
+    shard: Path, method: str, settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path
+) -> None:
+    """Refine the coarse labels of a shard."""
+    from fewframes.core.labels import load_class_table
+    from fewframes.labelling.refinement.driver import refine_shard
+
+    refine_shard(shard, method, settings, root, load_class_table(classes), results, out)
+
+
+@app.command()
+@_method
+@_root
+@_classes
+@_results
+@_path("--truth", "The folder of dense labels.")
+@click.option("--split", "splits", multiple=True, required=True, help="A split whose clips are measured (repeatable).")
+@_out
+@click.argument("labels", type=_PATH, nargs=-1, required=True)
+def quality(
+    method: str,
+    root: Path,
+    classes: str,
+    results: Path,
+    truth: Path,
+    splits: tuple[str, ...],
+    out: Path,
+    labels: tuple[Path, ...],
+) -> None:
+    """Measure pseudo-labels (the shards' CSVs, LABELS) against dense truth."""
+    from fewframes.core.clips import read_clips
+    from fewframes.core.labels import load_class_table
+    from fewframes.labelling.quality import write_quality
+
+    clips = [clip for clip in read_clips(results / "index.csv") if clip.split in splits]
+    write_quality(method, labels, clips, results, truth, load_class_table(classes), out)
+
+
+@app.command()
+@click.option("--family", required=True, help="Names the cache of content hashes.")
+@_settings
+@_catalogue
+@_root
+@_results
+@click.option("--pseudo", help="Method of the pseudo-labels in LABELS.")
+@click.option("--refined", help="Method of the refined labels in LABELS.")
+@click.argument("labels", type=_PATH, nargs=-1)
+def manifests(
+    family: str,
+    settings: dict[str, Any],
+    catalogue: Path,
+    root: Path,
+    results: Path,
+    pseudo: str | None,
+    refined: str | None,
+    labels: tuple[Path, ...],
+) -> None:
+    """Write the exact samples of a family of experiments."""
+    from fewframes.experiments.manifests import Labels, write_family
+
+    kind, method = ("pseudo", pseudo) if pseudo else ("refined", refined)
+    made = {kind: Labels(method, labels)} if method else {}
+    write_family(family, settings, catalogue, root, results, made)
+
+
+@app.command()
+@_path("--manifest", "The training samples.")
+@_settings
+@_root
+@_classes
+@_results
+@click.option("--seed", default=0, show_default=True, help="Decides initialisation, order and augmentation.")
+@_out
+@_path("--checkpoints", "Folder of the checkpoints that a killed training goes on from.")
+@click.option("--threads", default=0, help="CPU threads; 0 leaves it to torch.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+def train(
+    manifest: Path,
+    settings: dict[str, Any],
+    root: Path,
+    classes: str,
+    results: Path,
+    seed: int,
+    out: Path,
+    checkpoints: Path,
+    threads: int,
+    device: str,
+) -> None:
+    """Train a network on a manifest; goes on where a killed training stopped."""
+    _limit_threads(threads)
+    from fewframes.core.labels import load_class_table
+    from fewframes.learning import training
+
+    training.train(manifest, root, results, load_class_table(classes), settings, seed, out, checkpoints, device)
+
+
+@app.command()
+@_path("--model", "The trained network.")
+@_path("--manifest", "The frames to score on.")
+@_settings
+@_root
+@_classes
+@_results
+@_out
+@click.option("--threads", default=0, help="CPU threads; 0 leaves it to torch.")
+def evaluate(
+    model: Path,
+    manifest: Path,
+    settings: dict[str, Any],
+    root: Path,
+    classes: str,
+    results: Path,
+    out: Path,
+    threads: int,
+) -> None:
+    """Score a trained network: confusion matrices, mIoU, mAcc, per class."""
+    _limit_threads(threads)
+    from fewframes.core.labels import load_class_table
+    from fewframes.learning import evaluation
+
+    evaluation.evaluate(model, manifest, root, results, load_class_table(classes), out, settings)
+
+
+_definition = _path("--definition", "The table's definition (YAML).")
+
+
+@app.command()
+@_definition
+@_settings
+@_catalogue
+@_classes
+@_results
+@_out
+def table(
+    definition: Path, settings: dict[str, Any], catalogue: Path, classes: str, results: Path, out: Path
+) -> None:
+    """Print a table of the paper from the runs: OUT.csv, .md, .tex and .html."""
+    from fewframes.core.labels import load_class_table
+    from fewframes.experiments.schemes import load_catalogue
+    from fewframes.reporting.statistics import Grid
+    from fewframes.reporting.tables import write_table
+
+    grid = Grid.of(results, settings)
+    write_table(
+        definition,
+        load_catalogue(catalogue),
+        grid,
+        load_class_table(classes),
+        out,
+        dataset=results.name,
+        note=settings["note"],
+    )
+
+
+@app.group()
+def figure() -> None:
+    """Draw a figure: OUT.png and OUT.pdf."""
+
+
+@figure.command()
+@_definition
+@_settings
+@_catalogue
+@_results
+@_out
+def figure4(definition: Path, settings: dict[str, Any], catalogue: Path, results: Path, out: Path) -> None:
+    """mIoU against the share of coarse labels, refined and not (the paper's figure 4)."""
+    from fewframes.experiments.schemes import load_catalogue
+    from fewframes.reporting.figures import write_coarse_figure
+    from fewframes.reporting.statistics import Grid
+
+    write_coarse_figure(definition, load_catalogue(catalogue), Grid.of(results, settings), out, settings["note"])
+
+
+@figure.command()
+@click.option("--definition", "definitions", type=_PATH, multiple=True, required=True, help="A table (repeatable).")
+@click.option("--network", required=True, help="The network whose runs are drawn.")
+@_settings
+@_catalogue
+@_classes
+@_results
+@_out
+def cost(
+    definitions: tuple[Path, ...],
+    network: str,
+    settings: dict[str, Any],
+    catalogue: Path,
+    classes: str,
+    results: Path,
+    out: Path,
+) -> None:
+    """mIoU against hours of annotation, a point an experiment."""
+    from fewframes.core.labels import load_class_table
+    from fewframes.experiments.schemes import load_catalogue
+    from fewframes.reporting.figures import write_cost_curve
+    from fewframes.reporting.statistics import Grid
+
+    grid = Grid.of(results, settings)
+    write_cost_curve(
+        definitions, load_catalogue(catalogue), grid, load_class_table(classes), network, out, settings["note"]
+    )
+
+
+@figure.command(name="quality")
+@_settings
+@_out
+@click.argument("tables", type=_PATH, nargs=-1, required=True)
+def quality_figure(settings: dict[str, Any], out: Path, tables: tuple[Path, ...]) -> None:
+    """Pseudo-label quality and coverage by distance from the key frame, from quality TABLES."""
+    from fewframes.reporting.figures import write_quality_figure
+
+    write_quality_figure(tables, out, settings["note"])
+
+
+@figure.command()
+@_settings
+@_root
+@_classes
+@_results
+@_out
+@click.argument("labels", type=_PATH, nargs=-1, required=True)
+def propagation(
+    settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path, labels: tuple[Path, ...]
+) -> None:
+    """Key frames with their pseudo-labels (the paper's figure 2), from the shards' LABELS."""
+    from fewframes.core.clips import read_clips
+    from fewframes.core.labels import load_class_table
+    from fewframes.reporting.pictures import write_propagation_sheet
+
+    clips = read_clips(results / "index.csv")
+    write_propagation_sheet(clips, labels, root, results, load_class_table(classes), out, settings["note"])
+
+
+@figure.command()
+@_settings
+@_root
+@_classes
+@_results
+@_out
+@click.argument("labels", type=_PATH, nargs=-1, required=True)
+def refinement(
+    settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path, labels: tuple[Path, ...]
+) -> None:
+    """Coarse labels beside refined and fine ones (the paper's figure 3), from the shards' LABELS."""
+    from fewframes.core.clips import read_clips
+    from fewframes.core.labels import load_class_table
+    from fewframes.reporting.pictures import write_refinement_sheet
+
+    clips = read_clips(results / "index.csv")
+    write_refinement_sheet(clips, labels, root, results, load_class_table(classes), out, settings["note"])
+
+
+def _limit_threads(threads: int) -> None:
+    # Before torch is imported: its OpenMP pool is sized once.
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def main() -> None:
+    """Run the command line; a fault of the user's is one sentence and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except UserError as error:
+        print(f"fewframes: {error}", file=sys.stderr)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)

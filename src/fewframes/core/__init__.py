@@ -1,0 +1,1 @@
+"""What every other wing stands on: labels, clips, label files, images, flow, metrics."""

@@ -1,0 +1,157 @@
+"""Files written whole or not at all, canonical JSON, and content hashes that are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fewframes.core.errors import UserError
+
+_CHUNK = 1 << 20
+_SETTLED_NS = 2_000_000_000
+"""A file changed less than this ago may change again within one tick of its clock: its hash is not kept."""
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling for equal settings: keys sorted, no blanks, whole floats as integers."""
+
+    def plain(v: Any) -> Any:
+        if isinstance(v, Mapping):
+            return {str(k): plain(x) for k, x in v.items()}
+        if isinstance(v, (list, tuple)):
+            return [plain(x) for x in v]
+        if isinstance(v, float) and v.is_integer():
+            return int(v)
+        return v
+
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(*parts: object) -> str:
+    """A short digest (16 hex digits) of the parts, each taken in its canonical JSON."""
+    h = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        h.update(canonical_json(part).encode())
+        h.update(b"\0")
+    return h.hexdigest()
+
+
+@contextlib.contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """A path beside `path` to write to, renamed over it on success and removed on failure.
+
+    Raises `UserError` where the folder cannot be written or the disk is full.
+    """
+    target = Path(path)
+    aside: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        aside = Path(name)
+        aside.chmod(0o666 & ~_umask())
+        yield aside
+        aside.replace(target)
+    except OSError as error:
+        # h5py's and pandas' OSErrors carry no errno; theirs are not about the disk and pass as they are.
+        if error.errno is None:
+            raise
+        reason = os.strerror(error.errno)
+        raise UserError(f"{target} cannot be written ({reason}): free space or mend permissions.") from error
+    finally:
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole (UTF-8)."""
+    with written_whole(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV whole, with `\\n` line ends: equal rows are equal bytes."""
+    with written_whole(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV as dictionaries; raises `UserError` where the file or one of `columns` is missing."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error}): make it again with `snakemake`.") from error
+    missing = [c for c in columns if c not in (reader.fieldnames or ())]
+    if missing:
+        raise UserError(f"{path} has no column '{missing[0]}': it needs {', '.join(columns)}.")
+    return rows
+
+
+class ContentHashes:
+    """Content hashes of files, computed once and kept by path, size and modification time.
+
+    Each process reads every cache file in `folder` and writes its own, `<writer>.csv`, so that jobs on
+    several nodes need no lock. A dataset copied without its times is read once more, and then known.
+    """
+
+    def __init__(self, folder: str | Path, writer: str) -> None:
+        self._folder = Path(folder)
+        self._own = self._folder / f"{writer}.csv"
+        self._known: dict[tuple[str, int, int], str] = {}
+        self._new: dict[tuple[str, int, int], str] = {}
+        for file in sorted(self._folder.glob("*.csv")):
+            for row in read_csv(file, ("path", "size", "time", "hash")):
+                key = (row["path"], int(row["size"]), int(row["time"]))
+                self._known[key] = row["hash"]
+                if file == self._own:
+                    self._new[key] = row["hash"]
+
+    def of(self, path: str | Path) -> str:
+        """The file's content hash (blake2b, 16 hex digits)."""
+        name = os.path.abspath(path)
+        try:
+            status = os.stat(name)
+        except OSError:
+            raise UserError(f"{path} does not exist: restore the file, or correct the folder in the config.") from None
+        key = (name, status.st_size, status.st_mtime_ns)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = content_hash(name)
+            if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+                self._new[key] = known
+        return known
+
+    def save(self) -> None:
+        """Write this process's cache file: what it computed itself."""
+        rows = ((path, size, stamp, value) for (path, size, stamp), value in sorted(self._new.items()))
+        write_csv(self._own, ("path", "size", "time", "hash"), rows)
+
+
+def content_hash(path: str | Path) -> str:
+    """blake2b of a file's bytes, 16 hex digits; raises `UserError` where it cannot be read."""
+    h = hashlib.blake2b(digest_size=8)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                h.update(chunk)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): mend its permissions.") from error
+    return h.hexdigest()

@@ -1,0 +1,158 @@
+"""Class tables: ids, train ids, colours, things and stuff, and a dataset's annotation facts.
+
+Inside Fewframes a label is a `uint8` array of train ids, `[H, W]`, with 255 for ignore. Dataset-native
+ids exist only in readers and exporters; a `ClassTable` converts between the two.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from fewframes.core.errors import UserError
+
+IGNORE = 255
+"""The train id of a pixel that neither trains nor counts (cityscapesScripts' convention)."""
+
+_TABLES = Path(__file__).parent / "classtables"
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One row of a class table; `train_id` is 255 where the class is not evaluated."""
+
+    name: str
+    id: int
+    train_id: int
+    rgb: tuple[int, int, int]
+    has_instances: bool = False
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """A dataset's classes and the facts of its annotation.
+
+    `minutes` are minutes of work per annotated frame by annotation source; `offsets` the first and last
+    offset a clip can have, in frames relative to the annotated one; `refined` the names of the classes
+    that refinement works on (the paper's section 4).
+    """
+
+    name: str
+    classes: tuple[LabelClass, ...]
+    minutes: Mapping[str, float]
+    offsets: tuple[int, int]
+    refined: tuple[str, ...]
+
+    @functools.cached_property
+    def trained(self) -> tuple[LabelClass, ...]:
+        """The evaluated classes in the order of their train ids: one each, the first that names it."""
+        by_train_id: dict[int, LabelClass] = {}
+        for c in self.classes:
+            if c.train_id != IGNORE:
+                by_train_id.setdefault(c.train_id, c)
+        return tuple(by_train_id[t] for t in sorted(by_train_id))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the evaluated classes; the position is the train id."""
+        return tuple(c.name for c in self.trained)
+
+    @functools.cached_property
+    def refined_train_ids(self) -> tuple[int, ...]:
+        """Train ids of the classes that refinement works on."""
+        return tuple(self.names.index(name) for name in self.refined)
+
+    @functools.cached_property
+    def palette(self) -> NDArray[np.uint8]:
+        """`uint8 [256, 3]` RGB by train id; ignore is black."""
+        palette = np.zeros((256, 3), np.uint8)
+        for c in self.trained:
+            palette[c.train_id] = c.rgb
+        return palette
+
+    @functools.cached_property
+    def _to_train(self) -> NDArray[np.int16]:
+        lut = np.full(256, -1, np.int16)
+        for c in self.classes:
+            if c.id >= 0:
+                lut[c.id] = c.train_id
+        return lut
+
+    def to_train_ids(self, native: NDArray[np.uint8], source: str | Path) -> NDArray[np.uint8]:
+        """Native ids, `uint8 [H, W]`, to train ids of the same shape.
+
+        `source` is the file to name in the error: raises `UserError` where an id is not in the table.
+        """
+        train = self._to_train[native]
+        if train.min(initial=0) < 0:
+            unknown = sorted(int(i) for i in np.unique(native[train < 0]))
+            raise UserError(
+                f"{source} holds label ids {unknown} that the class table '{self.name}' does not know: "
+                "check that the file holds native label ids, or choose the class table it was made with."
+            )
+        return train.astype(np.uint8)
+
+    def to_native_ids(self, train: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Train ids to native ids, `uint8 [H, W]` both; ignore becomes the table's first ignored id."""
+        ignored = next((c.id for c in self.classes if c.train_id == IGNORE and c.id >= 0), IGNORE)
+        lut = np.full(256, ignored, np.uint8)
+        for c in self.trained:
+            lut[c.train_id] = c.id
+        return lut[train]
+
+    def colour(self, train: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Train ids `[H, W]` to an RGB picture `uint8 [H, W, 3]`."""
+        return self.palette[train]
+
+
+def load_class_table(name: str | Path) -> ClassTable:
+    """Read a class table by its built-in name (`cityscapes`, `camvid`) or from a YAML file."""
+    built_in = _TABLES / f"{name}.yaml"
+    path = built_in if built_in.is_file() else Path(name)
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in _TABLES.glob("*.yaml")))
+        raise UserError(f"There is no class table '{name}': name one of {known}, or a YAML file.")
+    return _parse(path)
+
+
+@functools.lru_cache(maxsize=16)
+def _parse(path: Path) -> ClassTable:
+    try:
+        table: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        classes = tuple(
+            LabelClass(
+                name=str(row["name"]),
+                id=int(row["id"]),
+                train_id=int(row.get("train_id", IGNORE)),
+                rgb=(int(row["rgb"][0]), int(row["rgb"][1]), int(row["rgb"][2])),
+                has_instances=bool(row.get("instances", False)),
+            )
+            for row in table["classes"]
+        )
+        first, last = table["offsets"]
+        parsed = ClassTable(
+            name=path.stem,
+            classes=classes,
+            minutes=MappingProxyType({str(k): float(v) for k, v in table["minutes"].items()}),
+            offsets=(int(first), int(last)),
+            refined=tuple(table.get("refined", ())),
+        )
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise UserError(
+            f"{path} is not a class table ({error!r}): compare it with {_TABLES / 'cityscapes.yaml'}."
+        ) from error
+    expected = list(range(len(parsed.trained)))
+    if not expected or [c.train_id for c in parsed.trained] != expected:
+        raise UserError(f"{path}: the train ids must be 0, 1, 2 … without gaps, and 255 for ignore.")
+    unknown = set(parsed.refined) - set(parsed.names)
+    if unknown:
+        raise UserError(f"{path}: 'refined' names {sorted(unknown)}, which no evaluated class is called.")
+    return parsed

@@ -1,0 +1,21 @@
+"""Each stage's version, and the order of the stages.
+
+A version is part of what a stage's results are known by: raise it by hand whenever a change of the code may
+change that stage's results. Snakemake sees it as a parameter, the fingerprints of label files and checkpoints
+contain it. Editing the package without raising it recomputes nothing.
+"""
+
+from __future__ import annotations
+
+VERSIONS = {
+    "toycity": 1,
+    "plan": 1,
+    "propagate": 1,
+    "refine": 1,
+    "manifests": 1,
+    "train": 1,
+    "evaluate": 1,
+    "quality": 1,
+    "tables": 1,
+    "figures": 1,
+}

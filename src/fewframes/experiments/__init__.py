@@ -1,0 +1,1 @@
+"""Which clips, which frames, which labels: the exact samples of every experiment."""

@@ -1,0 +1,173 @@
+"""The exact samples of an experiment, and what must be labelled before they can be written down.
+
+A manifest is a CSV, one row a training sample. Its rows name files and a fingerprint of their content, so a
+training is due again exactly when its manifest's bytes change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewframes.core.clips import Clip, read_clips
+from fewframes.core.errors import UserError
+from fewframes.core.files import ContentHashes, digest, read_csv, write_csv
+from fewframes.core.progress import say
+from fewframes.experiments.schemes import Experiment, chosen, load_catalogue
+from fewframes.experiments.selection import drawn_order
+
+LABEL_COLUMNS = ("clip", "offset", "file", "fingerprint", "checksum")
+"""Columns of the CSVs that propagation and refinement declare: one row a label made."""
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A sample before its files are known: `kind` is `fine`, `coarse`, `pseudo` or `refined`."""
+
+    clip: Clip
+    offset: int
+    kind: str
+
+
+def ineligible(clip: Clip, experiments: Iterable[Experiment], past_frames: int) -> str:
+    """Why a clip cannot serve every one of the experiments, or nothing where it can.
+
+    A clip that lacks an offset, a memory frame or an annotation that any of them needs is left out of all,
+    so that all are drawn from the same clips.
+    """
+    offsets = {o for e in experiments for o in e.offsets}
+    if not clip.fine:
+        return "no fine annotation"
+    if any(e.coarse_percent for e in experiments) and not clip.coarse:
+        return "no coarse annotation"
+    for offset in sorted(offsets):
+        if not clip.has(offset):
+            return f"no frame at offset {offset:+d}"
+        if past_frames and not clip.memory_at(offset, past_frames):
+            return f"no {past_frames} frame(s) before offset {offset:+d}"
+    return ""
+
+
+def picks(experiment: Experiment, eligible: Sequence[Clip], draw: int) -> list[Pick]:
+    """The samples of an experiment in one draw, in the order of clip and offset."""
+    by_id = {clip.id: clip for clip in eligible}
+    order = drawn_order(draw, by_id)
+    taken = order[: experiment.clip_count(len(order))]
+    coarse = set(order[: experiment.coarse_count(len(order))])
+
+    def kind(clip_id: str, offset: int) -> str:
+        if offset:
+            return "pseudo"
+        if clip_id not in coarse:
+            return "fine"
+        return "refined" if experiment.labels == "refined" else "coarse"
+
+    return [Pick(by_id[i], offset, kind(i, offset)) for i in sorted(taken) for offset in experiment.offsets]
+
+
+def needed_labels(
+    experiments: Iterable[Experiment], eligible: Sequence[Clip], draws: Iterable[int]
+) -> tuple[dict[str, set[int]], set[str]]:
+    """What the experiments ask of propagation (offsets by clip id) and of refinement (clip ids)."""
+    pseudo: dict[str, set[int]] = {}
+    refined: set[str] = set()
+    for experiment in experiments:
+        for draw in draws:
+            for pick in picks(experiment, eligible, draw):
+                if pick.kind == "pseudo":
+                    pseudo.setdefault(pick.clip.id, set()).add(pick.offset)
+                elif pick.kind == "refined":
+                    refined.add(pick.clip.id)
+    return pseudo, refined
+
+
+class Labels:
+    """The labels that a stage made, read from its shards' CSVs: `<folder>/<shard>.csv`."""
+
+    def __init__(self, method: str, csvs: Iterable[str | Path]) -> None:
+        self.method = method
+        self._rows: dict[tuple[str, int], tuple[str, str]] = {}
+        for path in csvs:
+            for row in read_csv(path, LABEL_COLUMNS):
+                self._rows[row["clip"], int(row["offset"])] = (row["file"], row["fingerprint"])
+
+    def of(self, clip: Clip, offset: int) -> tuple[str, str]:
+        """File (relative to the dataset's results) and fingerprint of the label at an offset."""
+        try:
+            return self._rows[clip.id, offset]
+        except KeyError:
+            raise UserError(
+                f"No label of {clip.id} at offset {offset:+d} was made by '{self.method}': run `snakemake` again."
+            ) from None
+
+
+def write_manifest(
+    path: str | Path,
+    samples: Iterable[Pick],
+    root: str | Path,
+    hashes: ContentHashes,
+    past_frames: int,
+    made: Mapping[str, Labels],
+) -> None:
+    """Write the samples as a manifest.
+
+    Columns: `clip, offset, source, image, memory_1 … memory_T` (oldest first; the image itself where there
+    is no earlier frame), `label, fingerprint`. `made` has the labels by kind (`pseudo`, `refined`).
+    """
+    base = Path(root)
+    rows = []
+    for pick in samples:
+        clip = pick.clip
+        image = clip.image_at(pick.offset)
+        memory = clip.memory_at(pick.offset, past_frames) or (image,) * past_frames
+        if pick.kind in made:
+            label, known_by = made[pick.kind].of(clip, pick.offset)
+            source = f"{pick.kind}:{made[pick.kind].method}"
+        else:
+            label = clip.annotation(pick.kind)
+            known_by, source = hashes.of(base / label), pick.kind
+        content = digest([hashes.of(base / f) for f in (image, *memory)], known_by)
+        rows.append([clip.id, pick.offset, source, image, *memory, label, content])
+    memories = [f"memory_{i + 1}" for i in range(past_frames)]
+    write_csv(path, ["clip", "offset", "source", "image", *memories, "label", "fingerprint"], rows)
+
+
+def evaluation_picks(clips: Iterable[Clip], split: str) -> list[Pick]:
+    """The samples to evaluate on: every finely annotated frame of a split."""
+    samples = [Pick(clip, 0, "fine") for clip in clips if clip.split == split and clip.fine]
+    if not samples:
+        raise UserError(f"No frame of split '{split}' is finely annotated: correct evaluation.split in the config.")
+    alone = sum(not pick.clip.has(-pick.clip.step) for pick in samples)
+    if alone:
+        say(f"{alone} of {len(samples)} evaluation frames have no earlier frame: each is its own memory.")
+    return samples
+
+
+def write_family(
+    family: str,
+    settings: Mapping[str, Any],
+    catalogue: str | Path,
+    root: str | Path,
+    results: Path,
+    made: Mapping[str, Labels],
+) -> None:
+    """Write the manifests of a family of experiments, `manifests/<experiment>/draw<j>.csv` below `results`.
+
+    `settings` has `experiments` (ids), `draws`, `past_frames`, and, for the family that also writes the
+    frames to evaluate on (`manifests/evaluation.csv`), `evaluation_split`.
+    """
+    clips = read_clips(results / "index.csv")
+    reasons = {row["clip"]: row["reason"] for row in read_csv(results / "eligible.csv", ("clip", "reason"))}
+    eligible = [clip for clip in clips if reasons.get(clip.id) == ""]
+    hashes = ContentHashes(results / "hashes", f"manifests-{family}")
+    past = settings["past_frames"]
+    for experiment in chosen(load_catalogue(catalogue), settings["experiments"]):
+        for draw in settings["draws"]:
+            path = results / "manifests" / experiment.id / f"draw{draw}.csv"
+            write_manifest(path, picks(experiment, eligible, draw), root, hashes, past, made)
+    if split := settings.get("evaluation_split"):
+        path = results / "manifests" / "evaluation.csv"
+        write_manifest(path, evaluation_picks(clips, split), root, hashes, past, {})
+    hashes.save()

@@ -1,0 +1,73 @@
+"""What an experiment's annotation costs, counted from the annotated frames that its samples rest on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fewframes.core.errors import UserError
+from fewframes.core.files import read_csv
+from fewframes.reporting.statistics import Grid
+
+_PAID = {"fine": "fine", "pseudo": "fine", "coarse": "coarse", "refined": "coarse"}
+"""The annotation a label source rests on: a pseudo-label needs its clip's fine one, a refined its coarse one."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counts of one training set; fractional only as a mean over draws that differ.
+
+    `fine` and `coarse` are distinct annotated frames, `samples` rows of the manifest, `manual` those rows
+    whose label a person drew.
+    """
+
+    fine: float
+    coarse: float
+    samples: float
+    manual: float
+
+    @property
+    def key_frames(self) -> float:
+        """Distinct annotated frames of either kind."""
+        return self.fine + self.coarse
+
+    @property
+    def manual_percent(self) -> float:
+        """The paper's "Manual %": the share of samples, which is not the share of work."""
+        return 100 * self.manual / self.samples if self.samples else 0.0
+
+    def hours(self, minutes: Mapping[str, float]) -> float:
+        """Hours of annotation; `minutes` are minutes a frame by kind (`ClassTable.minutes`)."""
+        total = 0.0
+        for kind, frames in (("fine", self.fine), ("coarse", self.coarse)):
+            if frames and kind not in minutes:
+                raise UserError(f"The class table has no 'minutes' for {kind} annotation: add them to count its cost.")
+            total += frames * minutes.get(kind, 0.0) / 60
+        return total
+
+
+def manifest_cost(path: Path) -> Cost:
+    """Cost of one manifest; raises `UserError` where it names a label source that nobody can price."""
+    frames: dict[str, set[str]] = {"fine": set(), "coarse": set()}
+    samples: Counter[str] = Counter()
+    for row in read_csv(path, ("clip", "source")):
+        kind = row["source"].partition(":")[0]
+        if kind not in _PAID:
+            raise UserError(f"{path} names the label source '{row['source']}': it must be one of {', '.join(_PAID)}.")
+        frames[_PAID[kind]].add(row["clip"])
+        samples[kind] += 1
+    return Cost(len(frames["fine"]), len(frames["coarse"]), samples.total(), samples["fine"] + samples["coarse"])
+
+
+def read_cost(grid: Grid, experiment: str) -> Cost | None:
+    """Mean cost over the draws whose manifest is made; None where there is none."""
+    paths = [grid.results / "manifests" / experiment / f"draw{draw}.csv" for draw in grid.draws]
+    costs = [manifest_cost(path) for path in paths if path.is_file()]
+    if not costs:
+        return None
+    fine, coarse, samples, manual = np.mean([(c.fine, c.coarse, c.samples, c.manual) for c in costs], axis=0)
+    return Cost(float(fine), float(coarse), float(samples), float(manual))

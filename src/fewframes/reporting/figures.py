@@ -1,0 +1,300 @@
+"""Figures: figure 4, the cost curve, and contact sheets of labelled images. Equal inputs give equal bytes."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.transforms import Bbox, BboxBase
+from numpy.typing import NDArray
+
+from fewframes.core.files import written_whole
+from fewframes.core.labels import IGNORE, ClassTable
+from fewframes.experiments.schemes import Experiment
+from fewframes.reporting.costs import read_cost
+from fewframes.reporting.statistics import Grid, Spread, read_scores
+from fewframes.reporting.tables import coarse_arms, experiment_of, read_definition
+
+# Blue, vermilion and green of Okabe and Ito's palette, "Color Universal Design" (2008); each with a marker
+# of its own, so that colour alone never tells two series apart.
+_STYLES = {
+    "fine, propagated": ("#0072B2", "o", "-"),
+    "coarse, non-refined": ("#009E73", "s", "--"),
+    "coarse, refined": ("#D55E00", "^", "-"),
+}
+_RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.markersize": 5,
+    "pdf.fonttype": 42,
+    "text.parse_math": False,  # names and notes from data may hold a dollar sign
+}
+_DPI = 200
+_IGNORED, _STRIPE = 40, 110
+"""Greys of unlabelled pixels and of the stripes across them, which no class has: Cityscapes' building is 70."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a contact sheet: `image` is RGB `uint8 [H, W, 3]`, `label` train ids `uint8 [H, W]`."""
+
+    caption: str
+    image: NDArray[np.uint8]
+    label: NDArray[np.uint8] | None = None
+
+
+def write_coarse_figure(
+    definition: Path, catalogue: Mapping[str, Experiment], grid: Grid, out: Path, note: str = ""
+) -> None:
+    """Figure 4: mIoU against the share of coarse labels, refined and not, as `<out>.png` and `<out>.pdf`.
+
+    `definition` is that of table 3. Bars are the standard deviation over runs; shares not run are absent.
+    """
+    read = read_definition(definition)
+    with _figure(out, note) as axes:
+        for arm, name in enumerate(("coarse, non-refined", "coarse, refined")):
+            points: list[tuple[float, Spread]] = []
+            for row in read.rows:
+                experiment = coarse_arms(row, catalogue)[arm]
+                points.append((experiment.coarse_percent, read_scores(grid, row["network"], experiment.id).miou))
+            _plot(axes, name, points, joined=True)
+        axes.set_xlabel("Coarse labels among the training samples (%)")
+        axes.set_ylabel("mIoU (%)")
+        axes.set_xlim(-4, 104)
+        axes.set_xticks(range(0, 101, 10))
+        _finish(axes)
+
+
+def write_cost_curve(
+    definitions: Sequence[Path],
+    catalogue: Mapping[str, Experiment],
+    grid: Grid,
+    classes: ClassTable,
+    network: str,
+    out: Path,
+    note: str = "",
+) -> None:
+    """mIoU against hours of annotation, one labelled point an experiment of the tables, for one network."""
+    ids: dict[str, None] = {}
+    for definition in map(read_definition, definitions):
+        for row in definition.rows:
+            if row["network"] == network:
+                ids.update({row[key]: None for key in ("experiment", "unrefined", "refined") if key in row})
+    series: dict[str, list[tuple[float, Spread]]] = {name: [] for name in _STYLES}
+    named: list[tuple[str, str, float, float]] = []
+    for id_ in ids:
+        experiment = experiment_of(catalogue, id_)
+        miou, cost = read_scores(grid, network, id_).miou, read_cost(grid, id_)
+        if miou.mean is not None and cost:
+            hours = cost.hours(classes.minutes)
+            series[_series(experiment)].append((hours, miou))
+            named.append((_short_name(experiment), _series(experiment), hours, miou.mean))
+    with _figure(out, note, size=(6.4, 4.2)) as axes:
+        for name, points in series.items():
+            _plot(axes, name, points, joined=False)
+        axes.set_xlabel("Annotation (hours)")
+        axes.set_ylabel("mIoU (%)")
+        axes.margins(x=0.08, y=0.1)
+        axes.set_xlim(left=0)
+        _finish(axes)
+        _name_points(axes, named)
+
+
+def _series(experiment: Experiment) -> str:
+    if not experiment.coarse_percent:
+        return "fine, propagated"
+    return "coarse, refined" if experiment.labels == "refined" else "coarse, non-refined"
+
+
+def _short_name(experiment: Experiment) -> str:
+    """What a point is labelled: coarse mixtures by their share, whose series says the rest."""
+    return f"{experiment.coarse_percent} %" if experiment.coarse_percent else experiment.name
+
+
+@contextmanager
+def _figure(out: Path, note: str, size: tuple[float, float] = (4.6, 3.2)) -> Iterator[Axes]:
+    """A figure of one plot, `size` in inches, saved on leaving, with the note in small print below."""
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        if note:
+            lines = textwrap.wrap(note, int(size[0] * 20))
+            figure.supxlabel("\n".join(lines), fontsize=6, color="0.35", x=0.01, ha="left")
+        yield axes
+        _save(figure, out)
+
+
+def _plot(axes: Axes, name: str, points: Sequence[tuple[float, Spread]], joined: bool) -> None:
+    """The points that were run, in the style of their series; a bar where there is a spread to show."""
+    run = sorted((x, s.mean, s.sd or 0.0, s.sd is not None) for x, s in points if s.mean is not None)
+    if not run:
+        return
+    colour, marker, line = _STYLES[name]
+    x, mean, sd, spreads = map(np.array, zip(*run, strict=True))
+    style = line if joined else "none"
+    axes.plot(x, mean, marker=marker, color=colour, linestyle=style, linewidth=1, label=name)
+    axes.errorbar(
+        x[spreads], mean[spreads], sd[spreads], fmt="none", ecolor=colour, elinewidth=0.8, capsize=2, capthick=0.8
+    )
+
+
+def _finish(axes: Axes) -> None:
+    """Legend above the plot; an empty plot says that it is."""
+    if axes.lines:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1.4)
+    else:
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "no run is finished yet", transform=axes.transAxes, ha="center", color="0.35")
+
+
+_DIRECTIONS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)])
+_DISTANCES = (5, 10)
+"""Where a point's name may stand, in points (1/72 inch) away from it: the first place that is free is taken."""
+
+
+def _name_points(axes: Axes, named: Sequence[tuple[str, str, float, float]]) -> None:
+    """Write each point's name (name, series, x, y) beside it, where it covers least of what is there already."""
+    axes.figure.canvas.draw()
+    point = axes.figure.dpi / 72
+    pixels = [np.asarray(axes.transData.transform((x, y))) for *_, x, y in named]
+    taken = [_box(pixel, np.full(2, 8 * point)) for pixel in pixels]
+    for (name, series, x, y), pixel in zip(named, pixels, strict=True):
+        look: Any = {"fontsize": 6.5, "color": _STYLES[series][0], "ha": "center", "va": "center"}
+        text = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", **look)
+        size = np.asarray(text.get_window_extent().size)
+        shifts = [d * (distance * point + size / 2) for distance in _DISTANCES for d in _DIRECTIONS]
+        boxes = [_box(pixel + shift, size) for shift in shifts]
+        covered = [
+            sum(_overlap(box, other) for other in taken) + size.prod() - _overlap(box, axes.bbox) for box in boxes
+        ]
+        # Rounded, so that what is free but for floating-point noise counts as free.
+        chosen = int(np.argmin(np.round(covered, 3)))
+        text.set_position(tuple(shifts[chosen] / point))
+        taken.append(boxes[chosen])
+
+
+def _box(centre: NDArray[np.float64], size: NDArray[np.float64]) -> Bbox:
+    return Bbox([centre - size / 2, centre + size / 2])
+
+
+def _overlap(a: BboxBase, b: BboxBase) -> float:
+    both = Bbox.intersection(a, b)
+    return both.width * both.height if both else 0.0
+
+
+def overlay(
+    image: NDArray[np.uint8], label: NDArray[np.uint8], classes: ClassTable, strength: float = 0.65
+) -> NDArray[np.uint8]:
+    """An image tinted with its label's colours, RGB `uint8 [H, W, 3]`.
+
+    `image` is RGB of that shape, `label` train ids `[H, W]`. Borders of classes are drawn in white, so that
+    classes part without their colours too; ignored pixels are dark and striped, the image showing through.
+    """
+    if image.shape[:2] != label.shape:
+        raise ValueError(f"the image is {image.shape[:2]} and its label {label.shape}: they must be of one size")
+    width = max(1, round(label.shape[1] / 640))
+    grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None]  # luma of ITU-R BT.601
+    rows, columns = np.indices(label.shape)
+    striped = np.where((rows + columns) // width % 8 == 0, _STRIPE, _IGNORED)[..., None]
+    colours = np.where((label == IGNORE)[..., None], striped, classes.colour(label))
+    tinted = (1 - strength) * grey + strength * colours
+    tinted[_borders(label, width)] = 255
+    return tinted.round().astype(np.uint8)
+
+
+def _borders(label: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
+    borders = np.zeros(label.shape, bool)
+    borders[:, width:] |= label[:, width:] != label[:, :-width]
+    borders[width:] |= label[width:] != label[:-width]
+    return borders
+
+
+def write_contact_sheet(
+    rows: Sequence[tuple[str, Sequence[Picture]]],
+    classes: ClassTable,
+    out: Path,
+    note: str = "",
+    picture_inches: float = 2.4,
+) -> None:
+    """A grid of pictures as `<out>.png` and `<out>.pdf`: each row a title and its pictures, all of one shape.
+
+    A picture with a label is shown as its overlay. The legend below names the classes that occur.
+    """
+    columns = max(len(pictures) for _, pictures in rows)
+    height, width = rows[0][1][0].image.shape[:2]
+    panel = picture_inches, picture_inches * height / width
+    seen = [p.label for _, pictures in rows for p in pictures if p.label is not None]
+    handles = _legend_handles(seen, classes)
+    gap, title, caption, line = 0.06, 0.24, 0.2, 0.15
+    across = columns * panel[0] + (columns + 1) * gap
+    in_line = max(1, int(across / 1.15))
+    foot = line * -(-len(handles) // in_line) + (0.1 if handles else 0) + (line if note else 0) + 0.04
+    down = len(rows) * (panel[1] + title + caption) + foot
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=(across, down))
+        top = down
+        for name, pictures in rows:
+            figure.text(gap / across, (top - title + 0.06) / down, name, weight="bold")
+            for column, picture in enumerate(pictures):
+                left = gap + column * (panel[0] + gap)
+                bottom = top - title - panel[1]
+                axes = figure.add_axes((left / across, bottom / down, panel[0] / across, panel[1] / down))
+                axes.set_axis_off()
+                shown = picture.image if picture.label is None else overlay(picture.image, picture.label, classes)
+                axes.imshow(shown, aspect="auto")
+                figure.text(left / across, (bottom - 0.13) / down, picture.caption, fontsize=7)
+            top -= title + panel[1] + caption
+        if handles:
+            figure.legend(
+                handles=handles,
+                loc="upper left",
+                bbox_to_anchor=(0, (top - 0.04) / down),
+                ncols=in_line,
+                fontsize=7,
+                handlelength=1.2,
+                handleheight=0.9,
+                columnspacing=1.0,
+                borderaxespad=0.2,
+            )
+        if note:
+            figure.text(gap / across, 0.05 / down, note, fontsize=6, color="0.35")
+        _save(figure, out)
+
+
+def _legend_handles(labels: Sequence[NDArray[np.uint8]], classes: ClassTable) -> list[Patch]:
+    """A swatch a class that occurs, in the order of train ids; unlabelled comes last."""
+    ids = sorted({int(i) for label in labels for i in np.unique(label)})
+    handles = [
+        Patch(color=tuple((classes.palette[i] / 255).tolist()), label=classes.names[i]) for i in ids if i != IGNORE
+    ]
+    if IGNORE in ids:
+        dark, light = str(_IGNORED / 255), str(_STRIPE / 255)
+        handles.append(Patch(facecolor=dark, edgecolor=light, hatch="/////", linewidth=0, label="unlabelled"))
+    return handles
+
+
+def _save(figure: Figure, out: Path) -> None:
+    """Save as PNG and PDF without dates or versions, so that equal figures are equal files."""
+    unsaid = {".png": ("Software",), ".pdf": ("CreationDate", "Creator", "Producer")}
+    for suffix, keys in unsaid.items():
+        with written_whole(f"{out}{suffix}") as aside:
+            figure.savefig(aside, dpi=_DPI, metadata=dict.fromkeys(keys))

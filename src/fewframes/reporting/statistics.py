@@ -1,0 +1,96 @@
+"""Scores of an experiment over its grid of draws and seeds: mean, spread, and how many runs they rest on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fewframes.core.errors import UserError
+from fewframes.core.files import read_csv
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A dataset's folder of results, and the draws and seeds that count."""
+
+    results: Path
+    draws: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What a set of runs says about one score, in the score's own unit; `None` where it cannot be said.
+
+    `sd` is the sample standard deviation over all `n` runs. `sd_draws` is that of the draws' means (so it
+    still holds the seeds' noise, divided by their number); `sd_seeds` is pooled within the draws.
+    """
+
+    n: int = 0
+    draws: int = 0
+    seeds: int = 0
+    mean: float | None = None
+    sd: float | None = None
+    sd_draws: float | None = None
+    sd_seeds: float | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """mIoU and mAcc of one experiment, in percent, over the same runs."""
+
+    miou: Spread
+    macc: Spread
+
+
+def spread(values: Mapping[tuple[int, int], float]) -> Spread:
+    """Mean and spread of the values, one by (draw, seed); a grid with holes is taken as it is."""
+    if not values:
+        return Spread()
+    by_draw: dict[int, list[float]] = {}
+    for (draw, _), value in sorted(values.items()):
+        by_draw.setdefault(draw, []).append(value)
+    everything = [value for group in by_draw.values() for value in group]
+    within = [value - np.mean(group) for group in by_draw.values() for value in group]
+    free = len(everything) - len(by_draw)
+    return Spread(
+        n=len(everything),
+        draws=len(by_draw),
+        seeds=len({seed for _, seed in values}),
+        mean=float(np.mean(everything)),
+        sd=_sd(everything),
+        sd_draws=_sd([float(np.mean(group)) for group in by_draw.values()]),
+        sd_seeds=math.sqrt(float(np.sum(np.square(within))) / free) if free else None,
+    )
+
+
+def read_scores(grid: Grid, network: str, experiment: str) -> Scores:
+    """Scores of the runs that are finished; a run without its `metrics.csv`, or without a mean, is left out."""
+    miou: dict[tuple[int, int], float] = {}
+    macc: dict[tuple[int, int], float] = {}
+    for draw in grid.draws:
+        for seed in grid.seeds:
+            path = grid.results / "runs" / network / experiment / f"draw{draw}-seed{seed}" / "metrics.csv"
+            if path.is_file() and (mean := _mean_row(path)) is not None:
+                miou[draw, seed], macc[draw, seed] = mean
+    return Scores(spread(miou), spread(macc))
+
+
+def _sd(values: list[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _mean_row(path: Path) -> tuple[float, float] | None:
+    """mIoU and mAcc in percent from the row `mean`; None where either is undefined."""
+    for row in read_csv(path, ("class", "iou", "accuracy")):
+        if row["class"] == "mean":
+            try:
+                pair = float(row["iou"] or "nan"), float(row["accuracy"] or "nan")
+            except ValueError:
+                break
+            return pair if all(map(math.isfinite, pair)) else None
+    raise UserError(f"{path} has no legible row 'mean': delete it and run `snakemake` to evaluate again.")

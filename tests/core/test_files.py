@@ -1,0 +1,93 @@
+import os
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewframes.core import files
+from fewframes.core.errors import UserError
+from fewframes.core.files import ContentHashes, canonical_json, digest, read_csv, write_csv, written_whole
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_equal_settings_have_one_spelling(settings):
+    assert canonical_json(dict(reversed(settings.items()))) == canonical_json(settings)
+
+
+def test_whole_floats_are_spelt_as_integers():
+    assert canonical_json({"lr": 1.0}) == canonical_json({"lr": 1}) != canonical_json({"lr": 1.5})
+
+
+def test_digest_keeps_parts_apart():
+    assert digest("a", "b") != digest("ab") != digest(["a", "b"])
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), written_whole(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_unwritable_place_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/x\.csv cannot be written"):
+        write_csv(tmp_path / "file" / "x.csv", ["a"], [])
+
+
+def test_a_full_disk_is_named():
+    # /dev/full is the kernel's own full disk.
+    with pytest.raises(UserError, match="No space left"), written_whole("/tmp/x"), open("/dev/full", "w") as full:
+        full.write("x")
+
+
+def test_a_missing_column_is_named(tmp_path):
+    path = tmp_path / "x.csv"
+    write_csv(path, ["a"], [[1]])
+    assert read_csv(path, ["a"]) == [{"a": "1"}]
+    with pytest.raises(UserError, match="no column 'b'"):
+        read_csv(path, ["a", "b"])
+
+
+def make_file(path, content, age=10):
+    path.write_bytes(content)
+    settled = time.time() - age
+    os.utime(path, (settled, settled))
+    return path
+
+
+def test_hashes_are_of_content_and_kept(tmp_path, monkeypatch):
+    one, two = make_file(tmp_path / "1", b"same"), make_file(tmp_path / "2", b"same", age=20)
+    hashes = ContentHashes(tmp_path / "cache", "first")
+    assert hashes.of(one) == hashes.of(two) == files.content_hash(one)
+    hashes.save()
+    read = []
+    monkeypatch.setattr(files, "content_hash", lambda path: read.append(path) or "read again")
+    again = ContentHashes(tmp_path / "cache", "second")
+    assert again.of(one) == hashes.of(one)
+    assert read == []
+    make_file(one, b"else", age=5)
+    assert again.of(one) == "read again"
+
+
+def test_a_file_that_just_changed_is_not_kept(tmp_path, monkeypatch):
+    path = make_file(tmp_path / "1", b"new", age=0)
+    hashes = ContentHashes(tmp_path / "cache", "first")
+    hashes.of(path)
+    hashes.save()
+    monkeypatch.setattr(files, "content_hash", lambda _: "read again")
+    assert ContentHashes(tmp_path / "cache", "first").of(path) == "read again"
+
+
+def test_a_hash_of_nothing_names_the_file(tmp_path):
+    with pytest.raises(UserError, match="gone does not exist"):
+        ContentHashes(tmp_path, "x").of(tmp_path / "gone")

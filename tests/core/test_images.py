@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewframes.core.errors import UserError
+from fewframes.core.images import image_size, read_image, read_instances, read_label
+
+
+def saved(path, array, mode=None):
+    Image.fromarray(array).convert(mode).save(path) if mode else Image.fromarray(array).save(path)
+    return path
+
+
+def test_images_are_rgb_and_labels_are_ids(tmp_path):
+    rgb = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    assert np.array_equal(read_image(saved(tmp_path / "a.png", rgb)), rgb)
+    assert image_size(tmp_path / "a.png") == (4, 6)
+    grey = read_image(saved(tmp_path / "g.png", rgb[..., 0]))
+    assert np.array_equal(grey[..., 2], rgb[..., 0])
+    ids = rgb[..., 0]
+    assert np.array_equal(read_label(saved(tmp_path / "l.png", ids)), ids)
+    palette = Image.fromarray(ids)
+    palette.putpalette([200 - i % 200 for i in range(768)])
+    palette.save(tmp_path / "p.png")
+    assert np.array_equal(read_label(tmp_path / "p.png"), ids)
+    deep = (ids.astype(np.uint16) + 26000).astype(np.uint16)
+    assert np.array_equal(read_instances(saved(tmp_path / "i.png", deep)), deep)
+
+
+@pytest.mark.parametrize("read", [read_image, read_label, read_instances, image_size])
+def test_an_absent_or_foreign_file_is_named(tmp_path, read):
+    with pytest.raises(UserError, match=r"none\.png does not exist"):
+        read(tmp_path / "none.png")
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(UserError, match=r"text\.png is not a readable image"):
+        read(tmp_path / "text.png")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(UserError, match=r"empty\.png"):
+        read(tmp_path / "empty.png")
+
+
+def test_a_truncated_image_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    for name in ("a.png", "a.jpg"):
+        path = saved(tmp_path / name, noise)
+        path.write_bytes(path.read_bytes()[:-2000])
+        with pytest.raises(UserError, match=f"{name} is damaged"):
+            read_image(path)
+
+
+def test_a_colour_picture_is_no_label_and_sixteen_bits_no_image(tmp_path):
+    rgb = saved(tmp_path / "rgb.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(UserError, match="not a label map"):
+        read_label(rgb)
+    with pytest.raises(UserError, match="not a 16-bit map"):
+        read_instances(rgb)
+    deep = saved(tmp_path / "deep.png", np.zeros((4, 4), np.uint16))
+    with pytest.raises(UserError, match="convert it to 8-bit"):
+        read_image(deep)

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewframes.core.errors import UserError
+from fewframes.reporting.statistics import Grid, Spread, read_scores, spread
+
+
+def write_metrics(results: Path, network: str, experiment: str, draw: int, seed: int, text: str) -> None:
+    path = results / "runs" / network / experiment / f"draw{draw}-seed{seed}" / "metrics.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def test_spread_by_hand():
+    # Draw 0: 10 and 14 (mean 12, squares 8); draw 1: 20 and 20 (mean 20, squares 0). All: mean 16,
+    # squares 36 + 4 + 16 + 16 = 72 over 3. Draws: 12 and 20, squares 32 over 1. Within: 8 over 2.
+    result = spread({(0, 0): 10.0, (0, 1): 14.0, (1, 0): 20.0, (1, 1): 20.0})
+    assert (result.n, result.draws, result.seeds, result.mean) == (4, 2, 2, 16.0)
+    assert result.sd == pytest.approx(24**0.5)
+    assert result.sd_draws == pytest.approx(32**0.5)
+    assert result.sd_seeds == pytest.approx(2.0)
+
+
+def test_a_grid_with_holes_is_taken_as_it_is():
+    result = spread({(0, 0): 1.0, (0, 1): 3.0, (2, 0): 5.0})
+    assert (result.n, result.draws, result.seeds, result.mean) == (3, 2, 2, 3.0)
+    assert result.sd == pytest.approx(2.0)
+    assert result.sd_seeds == pytest.approx(2.0**0.5)
+
+
+def test_one_run_has_a_mean_and_no_spread():
+    assert spread({(0, 0): 7.5}) == Spread(n=1, draws=1, seeds=1, mean=7.5)
+
+
+def test_seeds_alone_say_nothing_about_draws_and_the_reverse():
+    seeds_only, draws_only = spread({(0, 0): 1.0, (0, 1): 2.0}), spread({(0, 0): 1.0, (1, 0): 2.0})
+    assert seeds_only.sd_draws is None and seeds_only.sd_seeds == seeds_only.sd
+    assert draws_only.sd_seeds is None and draws_only.sd_draws == draws_only.sd
+
+
+def test_no_run_is_nothing():
+    assert spread({}) == Spread()
+
+
+@given(
+    st.dictionaries(st.tuples(st.integers(0, 3), st.integers(0, 3)), st.floats(0, 100), min_size=2),
+    st.floats(-50, 50),
+)
+def test_shifting_all_runs_shifts_the_mean_and_no_spread(values, shift):
+    before, after = spread(values), spread({key: value + shift for key, value in values.items()})
+    assert after.mean == pytest.approx(before.mean + shift, abs=1e-9)
+    for measure in ("sd", "sd_draws", "sd_seeds"):
+        old, new = getattr(before, measure), getattr(after, measure)
+        assert (old is None) == (new is None)
+        assert old is None or new == pytest.approx(old, abs=1e-6)
+
+
+def test_only_the_grids_finished_runs_count(tmp_path):
+    text = "class,iou,accuracy,pixels\nroad,90,95,10\nmean,{},{},10\n"
+    write_metrics(tmp_path, "tmanet", "b3", 0, 0, text.format(50, 60))
+    write_metrics(tmp_path, "tmanet", "b3", 1, 1, text.format(54, 62))
+    write_metrics(tmp_path, "tmanet", "b3", 1, 0, text.format("", ""))  # no class was defined
+    write_metrics(tmp_path, "tmanet", "b3", 5, 0, text.format(99, 99))  # a draw that is not planned
+    scores = read_scores(Grid(tmp_path, (0, 1), (0, 1)), "tmanet", "b3")
+    assert (scores.miou.n, scores.miou.mean, scores.macc.mean) == (2, 52.0, 61.0)
+    assert read_scores(Grid(tmp_path, (0, 1), (0, 1)), "tdnet", "b3").miou == Spread()
+
+
+@pytest.mark.parametrize("text", ["class,iou,accuracy\nroad,1,2\n", "class,iou,accuracy\nmean,high,2\n"])
+def test_metrics_without_a_legible_mean_are_named(tmp_path, text):
+    write_metrics(tmp_path, "tmanet", "b3", 0, 0, text)
+    with pytest.raises(UserError, match=r"draw0-seed0/metrics\.csv .* 'mean'"):
+        read_scores(Grid(tmp_path, (0,), (0,)), "tmanet", "b3")
