@@ -9,7 +9,8 @@ from fewframes.core.errors import UserError
 from fewframes.core.stages import VERSIONS
 from fewframes.experiments.study import Study
 
-CATALOGUE = workflow.source_path("../workflow/experiments/catalogue.yaml")
+EXPERIMENTS = Path(workflow.basedir) / "workflow" / "experiments"
+CATALOGUE = EXPERIMENTS / "catalogue.yaml"
 
 validate(config, "../workflow/schemas/config.schema.yaml")
 try:
@@ -79,9 +80,16 @@ def family_manifests(family):
     ]
 
 
+def planned_manifests(family):
+    """Through the family's checkpoint: all its manifests."""
+    if STUDY.families[family]:
+        getattr(checkpoints, f"manifests_{family}").get()
+    return family_manifests(family)
+
+
 def training_manifest(wildcards):
-    """Through the family's checkpoint: the manifest to train on."""
-    getattr(checkpoints, f"manifests_{STUDY.family(wildcards.experiment)}").get()
+    """Through its family's checkpoint: the manifest to train on."""
+    planned_manifests(STUDY.family(wildcards.experiment))
     return f"{STUDY.folder}/manifests/{wildcards.experiment}/draw{wildcards.draw}.csv"
 
 
@@ -89,6 +97,11 @@ def evaluation_manifest(wildcards):
     """Through its checkpoint: the frames to score on."""
     checkpoints.manifests_annotated.get()
     return f"{STUDY.folder}/manifests/evaluation.csv"
+
+
+def every_manifest(wildcards):
+    """Through their checkpoints: all manifests."""
+    return [path for family in STUDY.families for path in planned_manifests(family)]
 
 
 def evaluated_runs(file):
@@ -102,14 +115,9 @@ def evaluated_runs(file):
     ]
 
 
-def every_manifest(wildcards=None):
-    """All manifests, for the tables' costs."""
-    return [path for family in STUDY.families for path in family_manifests(family)]
-
-
-def table_definition(table):
+def table_definition(wildcards):
     """A table's definition among the experiments."""
-    return workflow.source_path(f"../workflow/experiments/{table}.yaml")
+    return EXPERIMENTS / f"{wildcards.table}.yaml"
 
 
 def pictured_labels(wildcards):

@@ -22,10 +22,9 @@ checkpoint manifests_annotated:
         version=VERSIONS["manifests"],
         root=str(STUDY.root),
         results=results_folder,
-        catalogue=CATALOGUE,
         scan=dataset_scan,
     shell:
-        "fewframes manifests --family annotated --settings {params.settings:q} --catalogue {params.catalogue:q}"
+        "fewframes manifests --family annotated --settings {params.settings:q}"
         " --root {params.root:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 
@@ -45,11 +44,10 @@ if STUDY.families["propagated"]:
             version=VERSIONS["manifests"],
             root=str(STUDY.root),
             results=results_folder,
-            catalogue=CATALOGUE,
             scan=dataset_scan,
             method=STUDY.propagation,
         shell:
-            "fewframes manifests --family propagated --settings {params.settings:q} --catalogue {params.catalogue:q}"
+            "fewframes manifests --family propagated --settings {params.settings:q}"
             " --root {params.root:q} --results {params.results:q} --pseudo {params.method} {input.labels:q}"
             " 2>&1 | tee {log:q}"
 
@@ -70,10 +68,9 @@ if STUDY.families["refined"]:
             version=VERSIONS["manifests"],
             root=str(STUDY.root),
             results=results_folder,
-            catalogue=CATALOGUE,
             scan=dataset_scan,
             method=STUDY.refinement,
         shell:
-            "fewframes manifests --family refined --settings {params.settings:q} --catalogue {params.catalogue:q}"
+            "fewframes manifests --family refined --settings {params.settings:q}"
             " --root {params.root:q} --results {params.results:q} --refined {params.method} {input.labels:q}"
             " 2>&1 | tee {log:q}"

@@ -35,7 +35,6 @@ checkpoint plan:
         scan=dataset_scan,
         version=VERSIONS["plan"],
         out=results_folder,
-        catalogue=CATALOGUE,
     shell:
-        "fewframes plan --settings {params.settings:q} --catalogue {params.catalogue:q} --out {params.out:q}"
+        "fewframes plan --settings {params.settings:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"

@@ -7,6 +7,7 @@ OUTPUTS: quality/<method>.csv, figures/quality.{png,pdf}
 
 rule quality:
     input:
+        planned_index,
         labels=measured_labels,
     output:
         table=report(

@@ -9,6 +9,8 @@ rule table:
     input:
         metrics=evaluated_runs("metrics.csv"),
         manifests=every_manifest,
+        catalogue=CATALOGUE,
+        definition=table_definition,
     output:
         csv="<data>/tables/{table}.csv",
         md="<data>/tables/{table}.md",
@@ -27,12 +29,10 @@ rule table:
         version=VERSIONS["tables"],
         classes=STUDY.classes,
         results=results_folder,
-        catalogue=CATALOGUE,
-        definition=lambda wildcards: table_definition(wildcards.table),
         out=lambda wildcards, output: Path(output.csv).with_suffix(""),
     shell:
-        "fewframes table --definition {params.definition:q} --settings {params.settings:q}"
-        " --catalogue {params.catalogue:q} --classes {params.classes:q} --results {params.results:q}"
+        "fewframes table --definition {input.definition:q} --settings {params.settings:q}"
+        " --catalogue {input.catalogue:q} --classes {params.classes:q} --results {params.results:q}"
         " --out {params.out:q} 2>&1 | tee {log:q}"
 
 
@@ -40,6 +40,8 @@ rule figure4:
     input:
         metrics=evaluated_runs("metrics.csv"),
         manifests=every_manifest,
+        catalogue=CATALOGUE,
+        definition=EXPERIMENTS / "table3.yaml",
     output:
         png=report(
             "<data>/figures/figure4.png",
@@ -55,18 +57,18 @@ rule figure4:
         settings=STUDY.table_settings(),
         version=VERSIONS["figures"],
         results=results_folder,
-        catalogue=CATALOGUE,
-        definition=table_definition("table3"),
         out=lambda wildcards, output: Path(output.png).with_suffix(""),
     shell:
-        "fewframes figure figure4 --definition {params.definition:q} --settings {params.settings:q} --catalogue {params.catalogue:q}"
-        " --results {params.results:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        "fewframes figure figure4 --definition {input.definition:q} --settings {params.settings:q}"
+        " --catalogue {input.catalogue:q} --results {params.results:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule cost:
     input:
         metrics=evaluated_runs("metrics.csv"),
         manifests=every_manifest,
+        catalogue=CATALOGUE,
+        definitions=[EXPERIMENTS / f"{table}.yaml" for table in STUDY.tables],
     output:
         png=report(
             "<data>/figures/cost.png",
@@ -83,15 +85,11 @@ rule cost:
         version=VERSIONS["figures"],
         classes=STUDY.classes,
         results=results_folder,
-        catalogue=CATALOGUE,
-        definitions=[
-            f"--definition {table_definition(table)}" for table in STUDY.tables
-        ],
         network=next(iter(STUDY.networks), ""),
         out=lambda wildcards, output: Path(output.png).with_suffix(""),
     shell:
-        "fewframes figure cost {params.definitions} --network {params.network} --classes {params.classes:q} --settings {params.settings:q} --catalogue {params.catalogue:q}"
-        " --results {params.results:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        "fewframes figure cost --network {params.network} --classes {params.classes:q} --settings {params.settings:q}"
+        " --catalogue {input.catalogue:q} --results {params.results:q} --out {params.out:q} {input.definitions:q} 2>&1 | tee {log:q}"
 
 
 rule picture:

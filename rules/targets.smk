@@ -9,7 +9,7 @@ rule pseudo_labels:
 
 rule manifests:
     input:
-        every_manifest(),
+        every_manifest,
     localrule: True
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import yaml
@@ -15,7 +16,7 @@ from fewframes import __version__
 from fewframes.core.errors import UserError
 
 
-class _Settings(click.ParamType):
+class _Settings(click.ParamType[Any]):
     """Settings as inline JSON, or a YAML or JSON file."""
 
     name = "JSON or file"
@@ -33,10 +34,12 @@ class _Settings(click.ParamType):
         return settings
 
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 _PATH = click.Path(path_type=Path)
 
 
-def _path(name: str, help_text: str) -> Any:
+def _path(name: str, help_text: str) -> Callable[[Command], Command]:
     return click.option(name, type=_PATH, required=True, help=help_text)
 
 
@@ -75,18 +78,17 @@ def toycity(root: Path, settings: dict[str, Any], workers: int) -> None:
 
 @app.command()
 @_settings
-@_catalogue
 @_out
-def plan(settings: dict[str, Any], catalogue: Path, out: Path) -> None:
+def plan(settings: dict[str, Any], out: Path) -> None:
     """Index the dataset and deal what must be labelled to shards."""
     from fewframes.core.labels import load_class_table
     from fewframes.datasets import index
     from fewframes.experiments.plan import Request, write_plan
-    from fewframes.experiments.schemes import chosen, load_catalogue
+    from fewframes.experiments.schemes import experiment_from
 
     clips = index(settings["reader"], settings["root"], load_class_table(settings["classes"]), settings["options"])
     request = Request(
-        experiments=chosen(load_catalogue(catalogue), settings["experiments"]),
+        experiments=[experiment_from(id_, recipe) for id_, recipe in settings["experiments"].items()],
         draws=settings["draws"],
         past_frames=settings["past_frames"],
         measured=settings["measured"],
@@ -162,7 +164,6 @@ def quality(
 @app.command()
 @click.option("--family", required=True, help="Names the cache of content hashes.")
 @_settings
-@_catalogue
 @_root
 @_results
 @click.option("--pseudo", help="Method of the pseudo-labels in LABELS.")
@@ -171,7 +172,6 @@ def quality(
 def manifests(
     family: str,
     settings: dict[str, Any],
-    catalogue: Path,
     root: Path,
     results: Path,
     pseudo: str | None,
@@ -183,7 +183,7 @@ def manifests(
 
     kind, method = ("pseudo", pseudo) if pseudo else ("refined", refined)
     made = {kind: Labels(method, labels)} if method else {}
-    write_family(family, settings, catalogue, root, results, made)
+    write_family(family, settings, root, results, made)
 
 
 @app.command()
@@ -254,20 +254,17 @@ _definition = _path("--definition", "The table's definition (YAML).")
 @_classes
 @_results
 @_out
-def table(
-    definition: Path, settings: dict[str, Any], catalogue: Path, classes: str, results: Path, out: Path
-) -> None:
+def table(definition: Path, settings: dict[str, Any], catalogue: Path, classes: str, results: Path, out: Path) -> None:
     """Print a table of the paper from the runs: OUT.csv, .md, .tex and .html."""
     from fewframes.core.labels import load_class_table
     from fewframes.experiments.schemes import load_catalogue
     from fewframes.reporting.statistics import Grid
     from fewframes.reporting.tables import write_table
 
-    grid = Grid.of(results, settings)
     write_table(
         definition,
         load_catalogue(catalogue),
-        grid,
+        Grid.of(results, settings),
         load_class_table(classes),
         out,
         dataset=results.name,
@@ -296,13 +293,13 @@ def figure4(definition: Path, settings: dict[str, Any], catalogue: Path, results
 
 
 @figure.command()
-@click.option("--definition", "definitions", type=_PATH, multiple=True, required=True, help="A table (repeatable).")
 @click.option("--network", required=True, help="The network whose runs are drawn.")
 @_settings
 @_catalogue
 @_classes
 @_results
 @_out
+@click.argument("definitions", type=_PATH, nargs=-1, required=True)
 def cost(
     definitions: tuple[Path, ...],
     network: str,
@@ -312,7 +309,7 @@ def cost(
     results: Path,
     out: Path,
 ) -> None:
-    """mIoU against hours of annotation, a point an experiment."""
+    """mIoU against hours of annotation, a point an experiment of the tables' DEFINITIONS."""
     from fewframes.core.labels import load_class_table
     from fewframes.experiments.schemes import load_catalogue
     from fewframes.reporting.figures import write_cost_curve

@@ -29,7 +29,7 @@ class DenseFlow:
 
     def __init__(self, finest_scale: int = 0) -> None:
         self._finest_scale = finest_scale
-        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         dis.setFinestScale(finest_scale)
         # Below, the preset's value is named first. Less smoothing (alpha 20) keeps thin objects' motion apart
         # from the background's; the wider stride (3) and the fewer iterations (25 and 5) lose nothing.
@@ -55,25 +55,24 @@ class DenseFlow:
                 f"Optical flow needs frames of at least {smallest} pixels a side, not {a.shape[1]}x{a.shape[0]}: "
                 "use larger frames, or the method 'copy'."
             )
-        return self._dis.calc(_grey(a), _grey(b), None)
+        # None, no flow to begin with, is what the stubs of OpenCV leave out
+        return np.asarray(self._dis.calc(_grey(a), _grey(b), None), np.float32)  # type: ignore[call-overload]
 
-    def both_ways(
-        self, a: NDArray[np.uint8], b: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def both_ways(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The flows from `a` to `b` and from `b` to `a`."""
         return self.between(a, b), self.between(b, a)
 
 
 def sample(values: NDArray[np.float32], flow: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Read `values`, `[H, W]` or `[H, W, K]`, bilinearly where `flow` points; its border goes on outside."""
-    return cv2.remap(values, _positions(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    """Read `values`, `[H, W]` or `[H, W, K]`, bilinearly where `flow` points; outside, its border goes on."""
+    read = cv2.remap(values, *_positions(flow), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(read, np.float32)
 
 
 def sample_labels(labels: NDArray[np.uint8], flow: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Read labels, `uint8 [H, W]`, from the pixel nearest to where `flow` points; 255 outside the frame."""
-    return cv2.remap(
-        labels, _positions(flow), None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE
-    )
+    read = cv2.remap(labels, *_positions(flow), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE)
+    return np.asarray(read, np.uint8)
 
 
 def compose(first: NDArray[np.float32], then: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,16 +90,16 @@ def disagreement(there: NDArray[np.float32], back: NDArray[np.float32]) -> NDArr
 
 def magnitude(flow: NDArray[np.float32]) -> NDArray[np.float32]:
     """Length of each flow vector in pixels, `float32 [H, W]`."""
-    return cv2.magnitude(np.ascontiguousarray(flow[..., 0]), np.ascontiguousarray(flow[..., 1]))
+    return np.hypot(flow[..., 0], flow[..., 1])
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _positions(flow: NDArray[np.float32]) -> NDArray[np.float32]:
+def _positions(flow: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The columns and the rows that a flow points to, `float32 [H, W]` each."""
     height, width = flow.shape[:2]
-    positions = flow.copy()
-    positions[..., 0] += np.arange(width, dtype=np.float32)
-    positions[..., 1] += np.arange(height, dtype=np.float32)[:, None]
-    return positions
+    columns = flow[..., 0] + np.arange(width, dtype=np.float32)
+    rows = flow[..., 1] + np.arange(height, dtype=np.float32).reshape(-1, 1)
+    return np.asarray(columns, np.float32), np.asarray(rows, np.float32)

@@ -15,7 +15,7 @@ from fewframes.core.clips import Clip, read_clips
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, read_csv, write_csv
 from fewframes.core.progress import say
-from fewframes.experiments.schemes import Experiment, chosen, load_catalogue
+from fewframes.experiments.schemes import Experiment, experiment_from
 from fewframes.experiments.selection import drawn_order
 
 LABEL_COLUMNS = ("clip", "offset", "file", "fingerprint", "checksum")
@@ -148,14 +148,13 @@ def evaluation_picks(clips: Iterable[Clip], split: str) -> list[Pick]:
 def write_family(
     family: str,
     settings: Mapping[str, Any],
-    catalogue: str | Path,
     root: str | Path,
     results: Path,
     made: Mapping[str, Labels],
 ) -> None:
     """Write the manifests of a family of experiments, `manifests/<experiment>/draw<j>.csv` below `results`.
 
-    `settings` has `experiments` (ids), `draws`, `past_frames`, and, for the family that also writes the
+    `settings` has `experiments` (recipes by id), `draws`, `past_frames`, and, for the family that also writes the
     frames to evaluate on (`manifests/evaluation.csv`), `evaluation_split`.
     """
     clips = read_clips(results / "index.csv")
@@ -163,7 +162,8 @@ def write_family(
     eligible = [clip for clip in clips if reasons.get(clip.id) == ""]
     hashes = ContentHashes(results / "hashes", f"manifests-{family}")
     past = settings["past_frames"]
-    for experiment in chosen(load_catalogue(catalogue), settings["experiments"]):
+    for id_, recipe in settings["experiments"].items():
+        experiment = experiment_from(id_, recipe)
         for draw in settings["draws"]:
             path = results / "manifests" / experiment.id / f"draw{draw}.csv"
             write_manifest(path, picks(experiment, eligible, draw), root, hashes, past, made)

@@ -45,6 +45,11 @@ class Experiment:
             return "propagated"
         return "refined" if self.labels == "refined" else "annotated"
 
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What it trains on, as plain data: all but its id and name."""
+        return {k: v for k, v in vars(self).items() if k not in ("id", "name")}
+
     def clip_count(self, eligible: int) -> int:
         """How many of the eligible clips it trains on: ceil(N / k) where the sample count is matched."""
         return eligible if self.clips == "all" else -(-eligible // len(self.offsets))
@@ -65,7 +70,7 @@ def load_catalogue(path: str | Path) -> dict[str, Experiment]:
         raise UserError(f"{path} is not a readable catalogue of experiments ({error}).") from error
     if not isinstance(entries, Mapping):
         raise UserError(f"{path} must map experiment ids to recipes.")
-    return {str(id_): _experiment(str(id_), recipe, path) for id_, recipe in entries.items()}
+    return {str(id_): experiment_from(str(id_), recipe, path) for id_, recipe in entries.items()}
 
 
 def chosen(catalogue: Mapping[str, Experiment], ids: list[str]) -> list[Experiment]:
@@ -76,7 +81,8 @@ def chosen(catalogue: Mapping[str, Experiment], ids: list[str]) -> list[Experime
     return [catalogue[id_] for id_ in dict.fromkeys(ids)]
 
 
-def _experiment(id_: str, recipe: Mapping[str, Any], path: str | Path) -> Experiment:
+def experiment_from(id_: str, recipe: Mapping[str, Any], path: str | Path = "settings") -> Experiment:
+    """An experiment from its recipe; `path` is where the recipe stands, for the error."""
     known = {"name", "offsets", "coarse_percent", "labels", "clips"}
     unknown = set(recipe) - known
     if unknown:

@@ -110,7 +110,7 @@ class Study:
         return canonical_json(
             {
                 **{key: dataset[key] for key in ("reader", "root", "classes", "options")},
-                "experiments": [e.id for e in self.experiments],
+                "experiments": {e.id: e.recipe for e in self.experiments},
                 "draws": self.draws,
                 "past_frames": self.past_frames,
                 "shards": len(self.shards),
@@ -126,7 +126,7 @@ class Study:
     def manifest_settings(self, family: str) -> str:
         """Settings of `fewframes manifests` for one family."""
         settings: dict[str, Any] = {
-            "experiments": [e.id for e in self.families[family]],
+            "experiments": {e.id: e.recipe for e in self.families[family]},
             "draws": self.draws,
             "past_frames": self.past_frames,
         }

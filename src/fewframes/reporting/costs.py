@@ -65,7 +65,7 @@ def manifest_cost(path: Path) -> Cost:
 
 def read_cost(grid: Grid, experiment: str) -> Cost | None:
     """Mean cost over the draws whose manifest is made; None where there is none."""
-    paths = [grid.results / "manifests" / experiment / f"draw{draw}.csv" for draw in grid.draws]
+    paths = [grid.results / "manifests" / experiment / f"draw{draw}.csv" for draw in grid.draws_of(experiment)]
     costs = [manifest_cost(path) for path in paths if path.is_file()]
     if not costs:
         return None

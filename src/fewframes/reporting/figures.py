@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import NDArray
 
-from fewframes.core.files import written_whole
+from fewframes.core.files import read_csv, written_whole
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.experiments.schemes import Experiment
 from fewframes.reporting.costs import read_cost
@@ -70,7 +70,7 @@ def write_coarse_figure(
     `definition` is that of table 3. Bars are the standard deviation over runs; shares not run are absent.
     """
     read = read_definition(definition)
-    with _figure(out, note) as axes:
+    with _figure(out, note) as (axes,):
         for arm, name in enumerate(("coarse, non-refined", "coarse, refined")):
             points: list[tuple[float, Spread]] = []
             for row in read.rows:
@@ -108,7 +108,7 @@ def write_cost_curve(
             hours = cost.hours(classes.minutes)
             series[_series(experiment)].append((hours, miou))
             named.append((_short_name(experiment), _series(experiment), hours, miou.mean))
-    with _figure(out, note, size=(6.4, 4.2)) as axes:
+    with _figure(out, note, size=(6.4, 4.2)) as (axes,):
         for name, points in series.items():
             _plot(axes, name, points, joined=False)
         axes.set_xlabel("Annotation (hours)")
@@ -117,6 +117,35 @@ def write_cost_curve(
         axes.set_xlim(left=0)
         _finish(axes)
         _name_points(axes, named)
+
+
+def write_quality_figure(tables: Sequence[Path], out: Path, note: str = "") -> None:
+    """Quality of pseudo-labels by offset, a colour a method, from quality tables.
+
+    On the left mIoU, on the claimed pixels (solid) and with the unclaimed counted wrong (dotted); on the
+    right coverage.
+    """
+    rows = [
+        row
+        for path in tables
+        for row in read_csv(path, ("method", "offset", "class", "coverage", "iou_claimed", "iou_all"))
+        if row["class"] == "mean" and not row["offset"].startswith("±")
+    ]
+    with _figure(out, note, size=(6.4, 2.8), plots=2) as (left, right):
+        styles = list(_STYLES.values())
+        for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+            colour, marker, _ = styles[i % len(styles)]
+            mine = sorted((row for row in rows if row["method"] == method), key=lambda row: int(row["offset"]))
+            offsets = [int(row["offset"]) for row in mine]
+            for axes, column, line in ((left, "iou_claimed", "-"), (left, "iou_all", ":"), (right, "coverage", "-")):
+                values = [float(row[column] or "nan") for row in mine]
+                name = method if column == "iou_claimed" else None
+                axes.plot(offsets, values, color=colour, marker=marker, markersize=3, linestyle=line, label=name)
+        left.set_ylabel("mIoU (%)\ndotted: unclaimed counted wrong")
+        right.set_ylabel("Coverage (%)")
+        for axes in (left, right):
+            axes.set_xlabel("Offset from the key frame (frames)")
+        left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
 
 
 def _series(experiment: Experiment) -> str:
@@ -131,11 +160,11 @@ def _short_name(experiment: Experiment) -> str:
 
 
 @contextmanager
-def _figure(out: Path, note: str, size: tuple[float, float] = (4.6, 3.2)) -> Iterator[Axes]:
-    """A figure of one plot, `size` in inches, saved on leaving, with the note in small print below."""
+def _figure(out: Path, note: str, size: tuple[float, float] = (4.6, 3.2), plots: int = 1) -> Iterator[list[Axes]]:
+    """A figure of plots side by side, `size` in inches, saved on leaving, with the note in small print below."""
     with mpl.rc_context(_RC):
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots()
+        axes = list(figure.subplots(1, plots, squeeze=False)[0])
         if note:
             lines = textwrap.wrap(note, int(size[0] * 20))
             figure.supxlabel("\n".join(lines), fontsize=6, color="0.35", x=0.01, ha="left")

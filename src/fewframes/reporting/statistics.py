@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,25 @@ from fewframes.core.files import read_csv
 
 @dataclass(frozen=True)
 class Grid:
-    """A dataset's folder of results, and the draws and seeds that count."""
+    """A dataset's folder of results, and the runs in it that count.
+
+    `experiments` are ids; runs that lie there from another config are not looked at. None counts them all.
+    """
 
     results: Path
     draws: tuple[int, ...]
     seeds: tuple[int, ...]
+    experiments: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, results: Path, settings: Mapping[str, Any]) -> Grid:
+        """The grid of a config's `draws`, `seeds` and `experiments`."""
+        ids = frozenset(settings["experiments"])
+        return cls(results, tuple(settings["draws"]), tuple(settings["seeds"]), ids)
+
+    def draws_of(self, experiment: str) -> tuple[int, ...]:
+        """The draws of an experiment that count: none where it is not one of the grid's."""
+        return self.draws if self.experiments is None or experiment in self.experiments else ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,7 @@ def read_scores(grid: Grid, network: str, experiment: str) -> Scores:
     """Scores of the runs that are finished; a run without its `metrics.csv`, or without a mean, is left out."""
     miou: dict[tuple[int, int], float] = {}
     macc: dict[tuple[int, int], float] = {}
-    for draw in grid.draws:
+    for draw in grid.draws_of(experiment):
         for seed in grid.seeds:
             path = grid.results / "runs" / network / experiment / f"draw{draw}-seed{seed}" / "metrics.csv"
             if path.is_file() and (mean := _mean_row(path)) is not None:

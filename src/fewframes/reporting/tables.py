@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ _ROW_KEYS = {
     "coarse": {"network", "unrefined", "refined"},
 }
 _GAP = "—"
+_PAGE = """<!doctype html><meta charset="utf-8"><style>
+body { font: 14px/1.4 system-ui, sans-serif; margin: 1em 2em; max-width: 75em }
+h1 { font-size: 1.2em } p { color: #555 }
+table { border-collapse: collapse; border-block: 2px solid } th { border-bottom: 1px solid }
+th, td { padding: .2em .7em; white-space: nowrap }
+</style>
+"""
 _PREAMBLE = r"""% Needs \usepackage{amssymb,booktabs,xcolor}; the three marks may be redefined before.
 \providecommand{\unusedframe}{$\square$}
 \providecommand{\pseudoframe}{$\blacksquare$}
@@ -104,7 +112,7 @@ def write_table(
     dataset: str,
     note: str = "",
 ) -> None:
-    """Write `<out>.csv`, `<out>.md` and `<out>.tex` from the runs of the grid that are finished.
+    """Write `<out>.csv`, `.md`, `.tex` and `.html` from the runs of the grid that are finished.
 
     `note` is printed below the table, for instance that its numbers come from toy data.
     """
@@ -114,6 +122,7 @@ def write_table(
     write_csv(f"{out}.csv", *table.csv)
     write_text(f"{out}.md", markdown(table, note))
     write_text(f"{out}.tex", latex(table, note))
+    write_text(f"{out}.html", html(table, note))
 
 
 def experiment_of(catalogue: Mapping[str, Experiment], id_: str) -> Experiment:
@@ -242,6 +251,15 @@ def markdown(table: Table, note: str = "") -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
+def html(table: Table, note: str = "") -> str:
+    """The table as a small page of its own, for the report."""
+    header = [f"{group} {title}".strip() for group, title in table.columns]
+    cells = [[_cell(c, str, ("□", "■", "◆")) for c in row] for row in table.rows]
+    body = tabulate(cells, header, tablefmt="html", disable_numparse=True, colalign=_alignment(table))
+    below = "".join(f"<p>{escape(text)}</p>" for text in (table.legend, note) if text)
+    return f"{_PAGE}<h1>{escape(table.title)}</h1>{body}{below}\n"
+
+
 def latex(table: Table, note: str = "") -> str:
     """The table as a LaTeX float in booktabs' manner, with its legend and the note below."""
     marks = (r"\unusedframe", r"\pseudoframe", r"\manualframe")
@@ -277,8 +295,8 @@ def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _cell(cell: Cell, escape: Callable[[str], str], marks: tuple[str, str, str]) -> str:
-    return cell.marks(*marks) if isinstance(cell, Frames) else escape(cell)
+def _cell(cell: Cell, escaped: Callable[[str], str], marks: tuple[str, str, str]) -> str:
+    return cell.marks(*marks) if isinstance(cell, Frames) else escaped(cell)
 
 
 def _alignment(table: Table) -> list[str]:

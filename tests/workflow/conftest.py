@@ -1,0 +1,27 @@
+"""A tiny study on toy city, run once; every test gets a copy of it to disturb."""
+
+import shutil
+
+import pytest
+from study import Study
+
+from fewframes.datasets.toycity import ToyCitySettings, write_toycity
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory):
+    """The tiny study after its first run."""
+    folder = tmp_path_factory.mktemp("study")
+    write_toycity(folder / "city", ToyCitySettings(train=6, val=2, train_extra=1, height=64, width=128))
+    study = Study(folder)
+    study.configure()
+    run = study.run()
+    assert run.code == 0, run.output
+    return study
+
+
+@pytest.fixture
+def study(finished_study, tmp_path):
+    """A copy of the finished study, times and all."""
+    shutil.copytree(finished_study.folder, tmp_path / "study", copy_function=shutil.copy2)
+    return Study(tmp_path / "study")

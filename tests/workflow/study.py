@@ -1,0 +1,116 @@
+"""A study in a folder of its own: configure it, run Snakemake on it, kill it, look at what it made."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+EXPERIMENTS = ["n1", "b3", "coarse-50", "coarse-50-refined"]
+CONFIG = {
+    "dataset": {"name": "toy", "root": "city", "truth": "city-truth"},
+    "shards": 2,
+    "quality": {"methods": ["flow"], "reach": 2},
+    "experiments": EXPERIMENTS,
+    "training": {
+        "tmanet": {
+            "network": {
+                "backbone": "mobilenetv3_small_050",
+                "output_stride": 16,
+                "key_channels": 8,
+                "value_channels": 8,
+                "head_channels": 16,
+            },
+            "iterations": 4,
+            "batch_size": 2,
+            "crop": [48, 96],
+            "checkpoint_every": 2,
+        }
+    },
+    "evaluation": {"mode": "whole"},
+}
+
+
+class Run:
+    """What a Snakemake run did: exit code, output, and its jobs as (rule, wildcards)."""
+
+    def __init__(self, code, output):
+        self.code = code
+        self.output = output
+        jobs = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", output, re.MULTILINE)
+        self.jobs = [(rule, (re.search(r"wildcards: (.*)", block) or ["", ""])[1]) for rule, block in jobs]
+
+    def of(self, rule):
+        return sorted(wildcards for name, wildcards in self.jobs if name == rule)
+
+    def experiments(self, rule):
+        return {re.search(r"experiment=([^,]+)", wildcards)[1] for wildcards in self.of(rule)}
+
+
+class Study:
+    """A working folder with a dataset, a config and results."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.results = folder / "results" / "toy"
+
+    def configure(self, **changes):
+        config = {**CONFIG, **changes}
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
+
+    def command(self, *arguments, cores=2):
+        common = ["--snakefile", REPOSITORY / "Snakefile", "--directory", self.folder, "--cores", cores]
+        settings = ["--workflow-profile", REPOSITORY / "workflow/profiles/default", "--configfile", "study.yaml"]
+        return [str(a) for a in [sys.executable, "-m", "snakemake", *common, *settings, "--", *arguments]]
+
+    def start(self, *arguments, **options):
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+
+    def run(self, *arguments):
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=600)
+        return Run(process.returncode, output)
+
+    def killed(self, when, *arguments, seconds=120):
+        """Start, wait until `when()` is true, and kill -9 everything that runs."""
+        process = self.start(*arguments)
+        deadline = time.monotonic() + seconds
+        while not when():
+            assert process.poll() is None, "it ended before it could be killed:\n" + process.stdout.read()
+            assert time.monotonic() < deadline, "what was waited for never came"
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    def unlock(self):
+        # A killed head leaves its lock; the mend is the one Snakemake names.
+        command = self.command()
+        subprocess.run([*command[:-1], "--unlock"], cwd=self.folder, env=environment(), check=True, capture_output=True)
+
+    def label_files(self, stage="pseudo/flow"):
+        return {p.name: p.stat().st_mtime_ns for p in (self.results / stage / "labels").glob("[!.]*.h5")}
+
+    def models(self):
+        return {p.parts[-3]: p.stat().st_mtime_ns for p in self.results.glob("runs/tmanet/*/*/model.safetensors")}
+
+    def manifest(self, experiment):
+        return (self.results / "manifests" / experiment / "draw0.csv").read_text()
+
+
+def environment():
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}

@@ -1,0 +1,44 @@
+"""kill -9 in the middle, then the same command again: nothing finished is done twice."""
+
+import pytest
+from safetensors.numpy import load_file
+from study import CONFIG
+
+pytestmark = pytest.mark.slow
+
+
+def test_killed_in_mid_propagation_repeats_no_finished_clip(study):
+    for path in (study.results / "pseudo").rglob("*.*"):
+        path.unlink()
+
+    study.killed(lambda: len(study.label_files()) >= 2, "pseudo_labels")
+    finished = study.label_files()
+    assert 2 <= len(finished) < 6
+    study.unlock()
+    run = study.run("pseudo_labels")
+    assert run.code == 0, run.output
+    after = study.label_files()
+    assert len(after) == 6
+    assert {name: after[name] for name in finished} == finished
+
+
+def test_killed_in_mid_training_goes_on_from_its_checkpoint(study):
+    target = "results/toy/runs/tmanet/n1/draw0-seed0/model.safetensors"
+    study.configure(training={"tmanet": {**CONFIG["training"]["tmanet"], "iterations": 60, "checkpoint_every": 5}})
+    run = study.run(target)
+    assert run.code == 0, run.output
+    undisturbed = load_file(study.folder / target)
+    log = (study.folder / target).with_name("log.csv").read_text()
+
+    (study.folder / target).unlink()
+    checkpoints = (study.folder / target).with_name("checkpoints")
+    study.killed(lambda: any(checkpoints.glob("*.pt")), target)
+    study.unlock()
+    run = study.run(target)
+    assert run.code == 0, run.output
+    assert "resuming at iteration" in run.output
+    assert int(run.output.split("resuming at iteration ")[1].split()[0].rstrip(".,:")) >= 5
+    resumed = load_file(study.folder / target)
+    assert resumed.keys() == undisturbed.keys()
+    assert all((resumed[name] == undisturbed[name]).all() for name in resumed)
+    assert (study.folder / target).with_name("log.csv").read_text() == log

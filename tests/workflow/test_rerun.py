@@ -1,0 +1,141 @@
+"""What runs again when something changes, each in one invocation (DESIGN of the flow: docs/explanation/reruns.md)."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from study import CONFIG, EXPERIMENTS
+
+pytestmark = pytest.mark.slow
+
+
+def edited(study, clip, kind="gtFine"):
+    """Change a few pixels of a clip's annotation from road to sidewalk, and give it a new time."""
+    (path,) = study.folder.glob(f"city/{kind}/train/*/{clip}_{kind}_labelIds.png")
+    label = np.array(Image.open(path))
+    rows, columns = np.nonzero(label == 7)
+    assert rows.size > 20
+    label[rows[:20], columns[:20]] = 8
+    Image.fromarray(label).save(path)
+    return path
+
+
+def clips_of(study, experiment):
+    return {line.split(",")[0] for line in study.manifest(experiment).splitlines()[1:]}
+
+
+def training_clips(study):
+    return sorted(
+        p.name.removesuffix("_gtFine_labelIds.png") for p in study.folder.glob("city/gtFine/train/*/*labelIds.png")
+    )
+
+
+def test_the_first_run_made_everything(finished_study):
+    assert set(finished_study.models()) == set(EXPERIMENTS)
+    for name in ("quality/flow.csv", "tables/table1.md", "tables/table3.tex", "figures/figure4.png"):
+        assert (finished_study.results / name).stat().st_size > 0
+
+
+def test_a_second_run_finds_nothing_to_do(study):
+    run = study.run()
+    assert run.code == 0 and run.jobs == [] and "Nothing to be done" in run.output
+
+
+def test_touching_the_dataset_recomputes_nothing(study):
+    before = study.label_files(), study.models()
+    now = time.time()
+    for path in study.folder.glob("city/**/*.png"):
+        os.utime(path, (now, now))
+    run = study.run()
+    assert run.code == 0, run.output
+    assert (study.label_files(), study.models()) == before
+    # The plan looks; shards whose frames were touched are visited and find all their clips by content.
+    assert {rule for rule, _ in run.jobs} <= {"plan", "propagate", "refine", "manifests_annotated",
+                                              "manifests_propagated", "manifests_refined", "all"}  # fmt: skip
+    assert study.run().jobs == []
+
+
+def test_one_edited_annotation_is_one_clip_and_its_experiments(study):
+    clip = min(clips_of(study, "b3"))
+    labels, models = study.label_files(), study.models()
+    edited(study, clip)
+    run = study.run()
+    assert run.code == 0, run.output
+    new = set(study.label_files()) - set(labels)
+    assert [name.startswith(clip) for name in new] == [True]
+    assert len(run.of("propagate")) == 1
+    users = {
+        e
+        for e in EXPERIMENTS
+        if any(line.startswith(clip) and ",coarse," not in line and ",refined:" not in line
+               for line in study.manifest(e).splitlines())
+    }  # fmt: skip
+    assert {"n1", "b3"} <= users
+    assert run.experiments("train") == run.experiments("evaluate") == users
+    assert {e for e, when in study.models().items() if when != models[e]} == users
+    assert study.run().jobs == []
+
+
+def test_an_edited_coarse_label_re_trains_only_what_uses_it(study):
+    lines = study.manifest("coarse-50").splitlines()
+    clip = next(line.split(",")[0] for line in lines if ",coarse," in line)
+    edited(study, clip, "gtCoarse")
+    run = study.run()
+    assert run.code == 0, run.output
+    assert run.of("propagate") == [] and len(run.of("refine")) == 1
+    assert run.experiments("train") == {"coarse-50", "coarse-50-refined"}
+
+
+def test_an_edited_clip_that_no_experiment_uses_trains_nothing(study):
+    study.configure(experiments=["b3"])
+    assert study.run().code == 0
+    clip = min(set(training_clips(study)) - clips_of(study, "b3"))
+    edited(study, clip)
+    run = study.run()
+    assert run.code == 0, run.output
+    # It is still measured, so it is propagated again; nobody trains on it.
+    assert len(run.of("propagate")) == 1 and run.of("quality")
+    assert run.of("train") == run.of("evaluate") == []
+
+
+def test_another_experiment_is_trained_alone(study):
+    models = study.models()
+    study.configure(experiments=[*EXPERIMENTS, "p2"])
+    run = study.run()
+    assert run.code == 0, run.output
+    assert run.experiments("train") == {"p2"}
+    assert {e: study.models()[e] for e in models} == models
+
+
+def test_reordered_settings_change_nothing(study):
+    training = {"tmanet": dict(reversed(CONFIG["training"]["tmanet"].items()))}
+    study.configure(training=training)
+    assert study.run().jobs == []
+
+
+def test_another_learning_rate_only_trains(study):
+    study.configure(training={"tmanet": {**CONFIG["training"]["tmanet"], "lr": 0.02}})
+    run = study.run("--dry-run")
+    assert run.experiments("train") == set(EXPERIMENTS)
+    assert not {"plan", "propagate", "refine"} & {rule for rule, _ in run.jobs}
+
+
+def test_another_setting_of_refinement_spares_propagation(study):
+    study.configure(refinement={"grabcut": {"iterations": 1}})
+    run = study.run()
+    assert run.code == 0, run.output
+    assert run.of("propagate") == [] and len(run.of("refine")) == 2
+    assert run.experiments("train") <= {"coarse-50-refined"}
+
+
+def test_a_dataset_copied_without_its_times_makes_no_label_anew(study):
+    labels, models = study.label_files(), study.models()
+    for path in study.folder.glob("city/**/*.png"):
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    run = study.run()
+    assert run.code == 0, run.output
+    assert (study.label_files(), study.models()) == (labels, models)
