@@ -91,9 +91,7 @@ def test_nothing_valid_gives_no_number_and_no_warning() -> None:
         assert math.isnan(coverage(confusion))
 
 
-@pytest.mark.parametrize(
-    ("truth", "prediction", "named"), [(3, 0, "true label"), (0, 254, "predicted label")]
-)
+@pytest.mark.parametrize(("truth", "prediction", "named"), [(3, 0, "true label"), (0, 254, "predicted label")])
 def test_a_stray_train_id_is_named(truth: int, prediction: int, named: str) -> None:
     with pytest.raises(UserError, match=f"{named} holds train id {max(truth, prediction)}"):
         confusion_matrix(np.array([[truth]], np.uint8), np.array([[prediction]], np.uint8), 3)

@@ -23,7 +23,7 @@ class DenseFlow:
     """Estimates flow between RGB images of one size.
 
     `finest_scale` is the level of the image pyramid at which it stops: 0 is full resolution, each level above
-    is about thrice as fast and half as fine. OpenCV's medium preset stops at 1, which loses poles and signs:
+    is about four times as fast and half as fine. OpenCV's medium preset stops at 1, which loses poles and signs:
     `benchmarks/flow_camvid.py` measures it, and chose the other constants too.
     """
 

@@ -46,7 +46,8 @@ def write_plan(clips: Sequence[Clip], root: str | Path, request: Request, shards
     write_clips(out / "index.csv", clips)
     frames = sum(map(len, pseudo.values()))
     say(
-        f"{len(clips)} annotated frames; to propagate: {len(pseudo)} clips to {frames} frames; to refine: {len(refined)}."
+        f"{len(clips)} annotated frames; to propagate: {len(pseudo)} of them, to {frames} frames; "
+        f"to refine: {len(refined)}."
     )
 
 

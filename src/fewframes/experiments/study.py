@@ -11,6 +11,8 @@ from fewframes.core.clips import scan
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json
 from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
+from fewframes.labelling import propagation, refinement
+from fewframes.labelling.methods import check_method
 
 
 class Study:
@@ -32,6 +34,10 @@ class Study:
         self.networks = list(config["training"])
         self.shards = [f"{i:04d}" for i in range(config["shards"])]
         self._scanned: dict[tuple[int, ...], str] = {}
+        check_method("propagation", self.propagation, propagation.METHODS)
+        check_method("refinement", self.refinement, refinement.METHODS)
+        for method in config["quality"]["methods"]:
+            check_method("propagation", method, propagation.METHODS)
         if not self.generated and not self.root.is_dir():
             raise UserError(f"The dataset folder {self.root} does not exist: correct dataset.root in the config.")
         if self.experiments and not self.networks:

@@ -1,0 +1,57 @@
+"""How a labelling method is found by its name in the config, and its settings are checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, TypeVar
+
+from fewframes.core.errors import UserError
+
+S = TypeVar("S")
+
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def method_module(room: str, method: str, known: Sequence[str]) -> ModuleType:
+    """Import the module `fewframes.labelling.<room>.<method>`; raises `UserError` for a method not `known`.
+
+    Imported only when chosen, so that a method which needs torch costs nothing to those which do not.
+    """
+    check_method(room, method, known)
+    return importlib.import_module(f"fewframes.labelling.{room}.{method}")
+
+
+def check_method(room: str, method: str, known: Sequence[str]) -> None:
+    """Raise `UserError` for a method that is not `known`."""
+    if method not in known:
+        raise UserError(f"The {room} method '{method}' is unknown: choose one of {', '.join(known)}.")
+
+
+def parse_settings(kind: type[S], settings: Mapping[str, Any], owner: str) -> S:
+    """Fill the frozen dataclass `kind`, all of whose fields have defaults, from a method's part of the config.
+
+    `owner` names the method in the error: raises `UserError` for a key the method does not have, and for a
+    value that is not of its default's type (a whole number passes for a fractional one).
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in defaults:
+            known = f"choose among {', '.join(defaults)}" if defaults else "it has none"
+            raise UserError(f"'{key}' is not a setting of {owner}: {known}.")
+        wanted = type(defaults[key])
+        if wanted is float and type(value) is int:
+            value = float(value)
+        if type(value) is not wanted:
+            raise UserError(f"The setting '{key}' of {owner} is {value!r}: give {_NAMES[wanted]}.")
+        values[key] = value
+    return kind(**values)
+
+
+def at_least(owner: str, key: str, value: float, least: float) -> None:
+    """Raise `UserError` where the setting `key` of `owner` is below `least` (or not a number)."""
+    if not value >= least:
+        raise UserError(f"The setting '{key}' of {owner} is {value}: give at least {least}.")

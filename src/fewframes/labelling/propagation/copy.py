@@ -1,0 +1,29 @@
+"""The key frame's label as it is, on every neighbour: the baseline that any other method must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewframes.labelling.methods import parse_settings
+from fewframes.labelling.propagation import Propagated
+
+
+@dataclass(frozen=True)
+class CopyPropagator:
+    """Copies the label; it has no settings."""
+
+    def propagate(self, label: NDArray[np.uint8], frames: Iterator[NDArray[np.uint8]]) -> Iterator[Propagated]:
+        """Yield the key frame's label once a neighbour."""
+        next(frames)
+        for _ in frames:
+            yield Propagated(label.copy())
+
+
+def build(settings: Mapping[str, Any]) -> CopyPropagator:
+    """The propagator `copy`."""
+    return parse_settings(CopyPropagator, settings, "propagation 'copy'")

@@ -1,0 +1,1 @@
+"""Networks, samples, training and evaluation."""

@@ -1,0 +1,52 @@
+"""The state of an unfinished training, kept whole on disk and taken up only by the same training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fewframes.core.files import written_whole
+from fewframes.core.progress import say
+
+_NAME = "last.pt"
+
+
+class CheckpointFile:
+    """The one checkpoint in a training's own folder; a newer one replaces it whole.
+
+    `fingerprint` is that of all the result depends on: the state of another training is not taken up.
+    """
+
+    def __init__(self, folder: str | Path, fingerprint: str) -> None:
+        self.path = Path(folder) / _NAME
+        self._fingerprint = fingerprint
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write the state (tensors, numbers, texts and containers of them) in place of the one before."""
+        with written_whole(self.path) as aside:
+            torch.save({"fingerprint": self._fingerprint, **state}, aside)
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, on the CPU; nothing where there is none, or one that is damaged or another's."""
+        if not self.path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            fingerprint = state["fingerprint"]
+        except Exception as error:  # a file cut short fails in too many ways to list
+            say(f"{self.path} is damaged ({type(error).__name__}): training starts anew.")
+            return None
+        if fingerprint != self._fingerprint:
+            say(f"{self.path} belongs to other samples or settings: training starts anew.")
+            return None
+        return state
+
+    def remove(self) -> None:
+        """Delete the checkpoint, what killed processes left half-written beside it, and the folder if empty."""
+        for file in (self.path, *self.path.parent.glob(f".{_NAME}.*")):
+            file.unlink(missing_ok=True)
+        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()

@@ -1,0 +1,164 @@
+"""Scoring a trained network against the manual labels of an evaluation manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fewframes.core import metrics
+from fewframes.core.errors import UserError
+from fewframes.core.files import write_csv, written_whole
+from fewframes.core.labels import ClassTable
+from fewframes.core.progress import progress
+from fewframes.learning.augmentation import normalise
+from fewframes.learning.networks import build_network
+from fewframes.learning.samples import SampleReader, read_manifest
+from fewframes.learning.training import check_past_frames, choose_device, use_threads
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """The whole image at once (`whole`), or windows of `crop` that are `stride` apart (`slide`); both height, width.
+
+    The defaults are TMANet's published ones for Cityscapes.
+    """
+
+    mode: str = "slide"
+    crop: tuple[int, int] = (769, 769)
+    stride: tuple[int, int] = (513, 513)
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any]) -> EvaluationSettings:
+        """From plain (JSON) settings; raises `UserError` that names an unknown or impossible one."""
+        unknown = sorted(settings.keys() - {"mode", "crop", "stride"})
+        if unknown:
+            raise UserError(f"evaluation.{unknown[0]} is no setting: remove it or mend its spelling.")
+        pairs = {key: tuple(settings[key]) for key in ("crop", "stride") if key in settings}
+        parsed = cls(**{**settings, **pairs})
+        if parsed.mode not in ("whole", "slide"):
+            raise UserError(f"evaluation.mode is '{parsed.mode}': choose whole or slide.")
+        for key in ("crop", "stride"):
+            if len(getattr(parsed, key)) != 2 or min(getattr(parsed, key)) < 1:
+                raise UserError(f"evaluation.{key} is {list(getattr(parsed, key))}: give height and width in pixels.")
+        if parsed.stride[0] > parsed.crop[0] or parsed.stride[1] > parsed.crop[1]:
+            raise UserError("evaluation.stride is larger than evaluation.crop: pixels between windows would be missed.")
+        return parsed
+
+
+def evaluate(
+    model: str | Path,
+    manifest: str | Path,
+    dataset_root: str | Path,
+    labels_root: str | Path,
+    classes: ClassTable,
+    out: str | Path,
+    settings: Mapping[str, Any],
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Score a model on every sample of a manifest and write `confusion.npz` and `metrics.csv` to `out`.
+
+    `confusion.npz` holds `clips`, their names `[N]`, and `confusion`, `int64 [N, C, C]`: pixels of each by true
+    (row) and predicted (column) class, those of ignored truth left out. `metrics.csv` has, of the matrices' sum,
+    IoU and accuracy in percent and the true pixels by class, and a last row `mean` over the classes that are a
+    number (its pixels are all). Raises `UserError` for a model of other classes and for files that do not serve.
+    """
+    plan = EvaluationSettings.parse(settings)
+    where = choose_device(device)
+    use_threads(threads)
+    network = load_model(model, classes).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    samples = read_manifest(manifest)
+    check_past_frames(network, samples, manifest)
+    reader = SampleReader(dataset_root, labels_root, classes)
+    reader.check_files(samples)
+    count = len(classes.names)
+    matrices = []
+    for sample in progress(samples, "evaluating"):
+        frames, label = reader(sample)
+        prediction = predict(network, frames, plan, where)
+        matrices.append(metrics.confusion_matrix(label, prediction, count)[:, :count])
+    confusion = np.stack(matrices)
+    with written_whole(Path(out) / "confusion.npz") as aside:
+        np.savez_compressed(aside, clips=np.array([s.clip for s in samples]), confusion=confusion)
+    write_metrics(Path(out) / "metrics.csv", confusion.sum(axis=0), classes)
+
+
+def load_model(path: str | Path, classes: ClassTable) -> nn.Module:
+    """A trained network, ready to predict; raises `UserError` for a damaged file or one of other classes."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["fewframes"])
+        weights = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no model of Fewframes ({error}): delete it and train again.") from error
+    if tuple(facts["classes"]) != classes.names:
+        raise UserError(
+            f"{path} tells {len(facts['classes'])} classes apart, and not those of the class table "
+            f"'{classes.name}': evaluate it with the table it was trained with."
+        )
+    network = build_network(facts["network"], len(classes.names), auxiliary=False)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit its own settings: delete it and train again.") from error
+    return network.eval()
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module, frames: list[NDArray[np.uint8]], plan: EvaluationSettings, where: torch.device
+) -> NDArray[np.uint8]:
+    """Train ids of the last frame, `uint8 [H, W]`; `frames` are RGB `uint8 [H, W, 3]`, the oldest first."""
+    clip = torch.from_numpy(np.stack([normalise(f) for f in frames])).to(where).permute(0, 3, 1, 2).unsqueeze(0)
+    logits = network(clip)[0] if plan.mode == "whole" else slide(network, clip, plan.crop, plan.stride)
+    best: Tensor = logits[0].argmax(0)
+    return best.to(torch.uint8).cpu().numpy()
+
+
+def slide(network: nn.Module, clip: Tensor, crop: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """Logits `[B, C, H, W]`, the mean over overlapping windows; each is cut alike from every frame of the clip."""
+    height, width = clip.shape[-2:]
+    total: Tensor | None = None
+    visits = torch.zeros(height, width, device=clip.device)
+    for box in windows(height, width, crop, stride):
+        logits = network(clip[..., box[0], box[1]])[0]
+        if total is None:
+            total = logits.new_zeros(*logits.shape[:2], height, width)
+        total[..., box[0], box[1]] += logits
+        visits[box] += 1
+    assert total is not None  # there is always a window
+    return total / visits
+
+
+def windows(height: int, width: int, crop: tuple[int, int], stride: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Rows and columns of the windows; one that would overrun is shifted inward, a larger one is cut off."""
+
+    def spans(side: int, size: int, step: int) -> list[slice]:
+        size = min(size, side)
+        count = -(-(side - size) // step) + 1
+        return [slice(start, start + size) for start in (min(i * step, side - size) for i in range(count))]
+
+    return [(y, x) for y in spans(height, crop[0], stride[0]) for x in spans(width, crop[1], stride[1])]
+
+
+def write_metrics(path: str | Path, confusion: NDArray[np.int64], classes: ClassTable) -> None:
+    """Write IoU, accuracy (percent) and pixels by class, and their mean; empty where there is no number."""
+    iou, accuracy = metrics.iou_per_class(confusion), metrics.accuracy_per_class(confusion)
+    pixels = confusion.sum(axis=1)
+
+    def percent(share: float) -> str:
+        return "" if np.isnan(share) else f"{100 * share:.4f}"
+
+    rows = [(name, percent(iou[i]), percent(accuracy[i]), int(pixels[i])) for i, name in enumerate(classes.names)]
+    rows.append(("mean", percent(metrics.mean(iou)), percent(metrics.mean(accuracy)), int(pixels.sum())))
+    write_csv(path, ("class", "iou", "accuracy", "pixels"), rows)

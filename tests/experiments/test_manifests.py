@@ -1,0 +1,182 @@
+import csv
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from fewframes.core.clips import Clip, read_clips, read_shard
+from fewframes.core.errors import UserError
+from fewframes.core.files import ContentHashes, write_csv
+from fewframes.experiments.manifests import (
+    LABEL_COLUMNS,
+    Labels,
+    evaluation_picks,
+    picks,
+    write_family,
+    write_manifest,
+)
+from fewframes.experiments.plan import Request, write_plan
+from fewframes.experiments.schemes import load_catalogue
+
+CATALOGUE = load_catalogue(Path(__file__).parents[2] / "workflow/experiments/catalogue.yaml")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Three training clips of frames 0 to 29, key frame 19, and a validation still; files hold their names."""
+    root = tmp_path / "data"
+    clips = []
+    for name in ("a", "b", "c"):
+        for number in range(30):
+            write(root / name / f"{number:06d}.png", f"{name}{number}")
+        for kind in ("fine", "coarse"):
+            write(root / f"{name}_{kind}.png", f"{name} {kind}")
+        clips.append(
+            Clip(name, "train", "g", f"{name}/000019.png", name + "/{frame:06d}.png", 19, 1, -19, 10,
+                 f"{name}_fine.png", coarse=f"{name}_coarse.png", truth="t{frame}")
+        )  # fmt: skip
+    write(root / "v.png", "v")
+    write(root / "v_fine.png", "v fine")
+    clips.append(Clip("v", "val", "g", "v.png", fine="v_fine.png"))
+    return root, clips
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    settled = time.time() - 60
+    os.utime(path, (settled, settled))
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def manifest(dataset, tmp_path, name, made=None, past=1):
+    root, clips = dataset
+    path = tmp_path / "m.csv"
+    hashes = ContentHashes(tmp_path / "hashes", "test")
+    write_manifest(path, picks(CATALOGUE[name], clips[:3], 0), root, hashes, past, made or {})
+    return rows_of(path)
+
+
+def labels(tmp_path, fingerprint="f"):
+    rows = [[c, o, f"pseudo/{c}.h5", f"{fingerprint}{c}{o}", "x"] for c in "abc" for o in (-10, 0, 10)]
+    write_csv(tmp_path / "labels.csv", LABEL_COLUMNS, rows)
+    return {"pseudo": Labels("flow", [tmp_path / "labels.csv"])}
+
+
+def test_a_manifest_names_image_memory_and_label(dataset, tmp_path):
+    rows = manifest(dataset, tmp_path, "b3", labels(tmp_path), past=2)
+    assert len(rows) == 3
+    clip = rows[0]["clip"]
+    assert [r["offset"] for r in rows] == ["-10", "0", "10"]
+    assert [r["source"] for r in rows] == ["pseudo:flow", "fine", "pseudo:flow"]
+    assert [r["image"] for r in rows] == [f"{clip}/{n:06d}.png" for n in (9, 19, 29)]
+    assert (rows[0]["memory_1"], rows[0]["memory_2"]) == (f"{clip}/000007.png", f"{clip}/000008.png")
+    assert [r["label"] for r in rows] == [f"pseudo/{clip}.h5", f"{clip}_fine.png", f"pseudo/{clip}.h5"]
+
+
+def test_fingerprints_change_with_image_memory_and_label_alone(dataset, tmp_path):
+    root, _ = dataset
+    before = manifest(dataset, tmp_path, "b3", labels(tmp_path))
+    clip = before[0]["clip"]
+    for file, changed in ((f"{clip}/000009.png", {0}), (f"{clip}/000018.png", {1}), (f"{clip}_fine.png", {1})):
+        write(root / file, "something else")
+        after = manifest(dataset, tmp_path, "b3", labels(tmp_path))
+        assert {i for i in range(3) if after[i] != before[i]} == changed
+        before = after
+    after = manifest(dataset, tmp_path, "b3", labels(tmp_path, "other"))
+    assert {i for i in range(3) if after[i] != before[i]} == {0, 2}
+
+
+def test_touching_and_moving_the_dataset_changes_no_manifest(dataset, tmp_path):
+    root, clips = dataset
+    before = manifest(dataset, tmp_path, "n1")
+    for path in root.rglob("*.png"):
+        path.touch()
+    assert manifest(dataset, tmp_path, "n1") == before
+    root.rename(tmp_path / "moved")
+    assert manifest((tmp_path / "moved", clips), tmp_path, "n1") == before
+
+
+def test_a_label_that_was_not_made_is_named(dataset, tmp_path):
+    write_csv(tmp_path / "labels.csv", LABEL_COLUMNS, [])
+    with pytest.raises(UserError, match=r"No label of [abc] at offset -10 was made by 'flow'"):
+        manifest(dataset, tmp_path, "b3", {"pseudo": Labels("flow", [tmp_path / "labels.csv"])})
+
+
+def test_a_still_is_its_own_memory(dataset, tmp_path, capsys):
+    root, clips = dataset
+    samples = evaluation_picks(clips, "val")
+    assert "1 of 1 evaluation frames have no earlier frame" in capsys.readouterr().err
+    write_manifest(tmp_path / "e.csv", samples, root, ContentHashes(tmp_path, "x"), 1, {})
+    (row,) = rows_of(tmp_path / "e.csv")
+    assert row["memory_1"] == row["image"] == "v.png"
+    with pytest.raises(UserError, match="split 'test'"):
+        evaluation_picks(clips, "test")
+
+
+def plan(dataset, out, names, shards=2, **changes):
+    root, clips = dataset
+    request = Request([CATALOGUE[n] for n in names], [0], 1, **changes)
+    write_plan(clips, root, request, shards, out)
+    return {
+        stage: {
+            clip.id: extra["offsets"]
+            for path in sorted((out / "shards" / stage).iterdir())
+            for clip, extra in read_shard(path)
+        }
+        for stage in ("propagate", "refine")
+    }
+
+
+def test_the_plan_asks_for_no_more_than_is_needed(dataset, tmp_path):
+    assert plan(dataset, tmp_path, ["n1"]) == {"propagate": {}, "refine": {}}
+    assert read_clips(tmp_path / "index.csv") == dataset[1]
+    needed = plan(dataset, tmp_path, ["n1", "b3", "coarse-50-refined"])
+    assert list(needed["propagate"].values()) == ["-10 10"]
+    assert len(needed["refine"]) == 2
+    measured = plan(dataset, tmp_path, ["n1"], measured=["train"], reach=2)
+    assert measured["propagate"] == dict.fromkeys("abc", "-2 -1 1 2")
+
+
+def test_a_plans_files_change_by_content(dataset, tmp_path):
+    root, _ = dataset
+
+    def files():
+        plan(dataset, tmp_path / "out", ["b3"], shards=3, measured=["train"], reach=2)
+        return {p.name: p.read_text() for p in (tmp_path / "out/shards/propagate").iterdir()}
+
+    before = files()
+    (root / "a_fine.png").touch()
+    (root / "a/000000.png").write_text("a frame that nobody needs")
+    assert files() == before
+    write(root / "a_fine.png", "another annotation")
+    after = files()
+    assert sum(after[name] != before[name] for name in before) == 1
+    (root / "b/000018.png").touch()
+    assert sum(files()[name] != after[name] for name in after) == 1
+
+
+def test_when_no_clip_can_serve_the_plan_says_why(dataset, tmp_path):
+    root, clips = dataset
+    short = [Clip(**{**vars(c), "last": 5}) for c in clips]
+    with pytest.raises(UserError, match=r"None of the 3 clips .*3 have no frame at offset \+10"):
+        plan((root, short), tmp_path, ["b3"])
+
+
+def test_a_family_is_written_as_asked(dataset, tmp_path):
+    root, _ = dataset
+    plan(dataset, tmp_path, ["n1"])
+    settings = {
+        "experiments": {"n1": CATALOGUE["n1"].recipe},
+        "draws": [0, 3],
+        "past_frames": 1,
+        "evaluation_split": "val",
+    }
+    write_family("annotated", settings, root, tmp_path, {})
+    found = sorted(p.relative_to(tmp_path).as_posix() for p in (tmp_path / "manifests").rglob("*.csv"))
+    assert found == ["manifests/evaluation.csv", "manifests/n1/draw0.csv", "manifests/n1/draw3.csv"]

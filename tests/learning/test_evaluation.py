@@ -1,0 +1,140 @@
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from fewframes.core import metrics
+from fewframes.core.errors import UserError
+from fewframes.core.labels import load_class_table
+from fewframes.learning.evaluation import evaluate, load_model, slide, windows
+from fewframes.learning.samples import SampleReader, read_manifest
+from fewframes.learning.training import train
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learned the tiny dataset."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("trained")
+    longer = {**settings, "iterations": 60, "batch_size": 4, "crop": [48, 64], "scale": [0.8, 1.25]}
+    train(**tiny.arguments(), settings=longer, seed=0, out=out, checkpoints=out / "c")
+    return out / "model.safetensors"
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    return {row["class"]: row for row in csv.DictReader((out / "metrics.csv").open())}
+
+
+@pytest.mark.parametrize("mode", [{"mode": "whole"}, {"mode": "slide", "crop": [32, 48], "stride": [16, 16]}])
+def test_a_network_learns_and_is_scored(tiny, trained, tmp_path, mode: dict[str, Any]) -> None:
+    evaluate(trained, **tiny.arguments(), out=tmp_path, settings=mode)
+    rows = table(tmp_path)
+    assert list(rows) == [*tiny.classes.names, "mean"]
+    # Naming every pixel by the commonest class (sky or road, under half) would give under 17 %.
+    assert float(rows["mean"]["iou"]) > 50
+    assert float(rows["road"]["iou"]) > 70
+    saved = np.load(tmp_path / "confusion.npz")
+    assert saved["confusion"].shape == (5, 11, 11)
+    assert saved["confusion"].dtype == np.int64
+    assert list(saved["clips"]) == [f"clip{i}" for i in range(5)]
+    assert saved["confusion"].sum() == 5 * 48 * 64 == int(rows["mean"]["pixels"])
+    iou = metrics.iou_per_class(saved["confusion"].sum(axis=0))
+    assert float(rows["mean"]["iou"]) == pytest.approx(100 * metrics.mean(iou), abs=1e-4)
+    assert rows["bicyclist"]["accuracy"] == "", "no true pixel, no number"
+
+
+def test_true_classes_are_rows(tiny, trained, tmp_path) -> None:
+    evaluate(trained, **tiny.arguments(), out=tmp_path, settings={"mode": "whole"})
+    confusion = np.load(tmp_path / "confusion.npz")["confusion"]
+    reader = SampleReader(tiny.root, tiny.labels_root, tiny.classes)
+    for matrix, sample in zip(confusion, read_manifest(tiny.manifest), strict=True):
+        np.testing.assert_array_equal(matrix.sum(axis=1), np.bincount(reader(sample)[1].ravel(), minlength=11))
+
+
+def test_equal_evaluations_are_equal_bytes(tiny, trained, tmp_path) -> None:
+    for out in ("a", "b"):
+        evaluate(trained, **tiny.arguments(), out=tmp_path / out, settings={"mode": "whole"})
+    for name in ("confusion.npz", "metrics.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_windows_of_a_cityscapes_frame_are_the_published_eight() -> None:
+    boxes = windows(1024, 2048, (769, 769), (513, 513))
+    assert [(y.start, x.start) for y, x in boxes] == [(y, x) for y in (0, 255) for x in (0, 513, 1026, 1279)]
+    assert all(y.stop - y.start == x.stop - x.start == 769 for y, x in boxes)
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.data(),
+)
+def test_windows_cover_the_image_and_stay_inside(
+    height: int, width: int, crop: tuple[int, int], data: st.DataObject
+) -> None:
+    stride = (data.draw(st.integers(1, crop[0])), data.draw(st.integers(1, crop[1])))
+    visits = np.zeros((height, width), int)
+    for box in windows(height, width, crop, stride):
+        assert visits[box].shape == (min(height, crop[0]), min(width, crop[1]))
+        visits[box] += 1
+    assert visits.min() >= 1
+
+
+class PixelNetwork(nn.Module):
+    """Sees nothing but the pixel itself, in both frames: where it looks from makes no difference."""
+
+    def forward(self, clip: Tensor) -> tuple[Tensor, ...]:
+        return (clip.sum(dim=1) * 2,)
+
+
+def test_overlapping_windows_are_averaged_in_place() -> None:
+    torch.manual_seed(0)
+    clip = torch.rand(1, 2, 3, 20, 33)
+    torch.testing.assert_close(slide(PixelNetwork(), clip, (8, 9), (5, 4)), clip.sum(dim=1) * 2)
+
+
+def test_a_window_larger_than_the_image_is_the_whole_image(trained, tiny) -> None:
+    network = load_model(trained, tiny.classes)
+    clip = torch.rand(1, 2, 3, 48, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(slide(network, clip, (769, 769), (513, 513)), network(clip)[0])
+
+
+def test_a_model_of_other_classes_or_none_is_named(trained, tmp_path) -> None:
+    with pytest.raises(UserError, match="tells 11 classes apart"):
+        load_model(trained, load_class_table("cityscapes"))
+    damaged = tmp_path / "model.safetensors"
+    damaged.write_bytes(trained.read_bytes()[:1000])
+    for path in (damaged, tmp_path / "nowhere.safetensors"):
+        with pytest.raises(UserError, match=f"{path.name} is no model of Fewframes"):
+            load_model(path, load_class_table("camvid"))
+
+
+def test_a_manifest_of_another_number_of_past_frames_is_named(own_tiny, trained, tmp_path) -> None:
+    text = (
+        own_tiny.manifest.read_text().replace("memory_1", "memory_1,memory_2").replace("_past.png", "_past.png,0.png")
+    )
+    own_tiny.manifest.write_text(text)
+    with pytest.raises(UserError, match="has 2 past frames a sample and the network takes 1"):
+        evaluate(trained, **own_tiny.arguments(), out=tmp_path, settings={"mode": "whole"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"mode": "half"}, "evaluation.mode is 'half'"),
+        ({"mdoe": "whole"}, "evaluation.mdoe is no setting"),
+        ({"crop": [0, 5]}, r"evaluation.crop is \[0, 5\]"),
+        ({"crop": [8, 8], "stride": [9, 8]}, "evaluation.stride is larger"),
+    ],
+)
+def test_impossible_settings_are_named(tiny, trained, tmp_path, changed: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        evaluate(trained, **tiny.arguments(), out=tmp_path, settings=changed)

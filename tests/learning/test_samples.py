@@ -1,0 +1,119 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewframes.core.errors import UserError
+from fewframes.core.labelfile import Layer, write_label_file
+from fewframes.learning.augmentation import Augmentation
+from fewframes.learning.samples import Batches, Sample, SampleReader, read_manifest
+
+PLAIN = Augmentation((48, 64), (1, 1), flip=False, photometric=False)
+
+
+def reader_of(tiny) -> SampleReader:
+    return SampleReader(tiny.root, tiny.labels_root, tiny.classes)
+
+
+def test_a_manifest_is_read_in_its_order(tiny) -> None:
+    samples = read_manifest(tiny.manifest)
+    assert samples[0] == Sample("clip0", 0, "fine", "0.png", ("0_past.png",), "0_label.png", "f0")
+    assert samples[1] == Sample("clip1", 10, "pseudo:flow", "1.png", ("1_past.png",), "flow/1.h5", "f1")
+    assert [s.in_label_file for s in samples] == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("clip,offset,source,image,memory_1,label,fingerprint\n", "lists no sample"),
+        ("clip,offset,source,image,label,fingerprint\na,x,fine,i,l,f\n", "is damaged"),
+        ("clip,offset,source,image,memory_2,label,fingerprint\na,0,fine,i,m,l,f\n", "is damaged"),
+        ("clip,offset,source,image,fingerprint\n", "has no column 'label'"),
+    ],
+)
+def test_a_damaged_manifest_is_named(tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(UserError, match=f"m.csv {named}"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_labels_of_both_kinds_are_train_ids_and_frames_come_oldest_first(tiny) -> None:
+    for sample in read_manifest(tiny.manifest):
+        frames, label = reader_of(tiny)(sample)
+        np.testing.assert_array_equal(frames[0], np.asarray(Image.open(tiny.root / sample.memory[0])))
+        np.testing.assert_array_equal(frames[1], np.asarray(Image.open(tiny.root / sample.image)))
+        assert set(np.unique(label)) == {0, 3, 8}
+
+
+def test_native_ids_are_converted(own_tiny) -> None:
+    Image.fromarray(np.full((48, 64), 11, np.uint8)).save(own_tiny.root / "0_label.png")
+    _, label = reader_of(own_tiny)(read_manifest(own_tiny.manifest)[0])
+    assert (label == 255).all()
+
+
+def test_kept_samples_equal_read_ones_and_need_no_file(own_tiny) -> None:
+    samples = read_manifest(own_tiny.manifest)
+    reader, kept = reader_of(own_tiny), reader_of(own_tiny)
+    assert not kept.keep(samples, megabytes=0.05)
+    assert kept.keep(samples, megabytes=1)
+    read = [reader(sample) for sample in samples]
+    for file in own_tiny.root.iterdir():
+        file.unlink()
+    for (frames, label), sample in zip(read, samples, strict=True):
+        again, label_again = kept(sample)
+        np.testing.assert_array_equal(frames, again)
+        np.testing.assert_array_equal(label, label_again)
+
+
+def test_missing_files_and_misfits_are_named(own_tiny) -> None:
+    samples = read_manifest(own_tiny.manifest)
+    reader = reader_of(own_tiny)
+    reader.check_files(samples)
+    Image.new("RGB", (32, 32)).save(own_tiny.root / "0_past.png")
+    with pytest.raises(UserError, match=r"0_past.png is 32x32 pixels .* 64x48"):
+        reader(samples[0])
+    write_label_file(own_tiny.labels_root / samples[1].label, {10: Layer(np.zeros((5, 6), np.uint8), "f")}, {})
+    with pytest.raises(UserError, match=r"flow/1.h5 is 6x5 pixels .* 64x48"):
+        reader(samples[1])
+    write_label_file(own_tiny.labels_root / samples[1].label, {10: Layer(np.full((48, 64), 99, np.uint8), "f")}, {})
+    with pytest.raises(UserError, match=r"flow/1.h5 holds train ids beyond the 11 classes"):
+        reader(samples[1])
+    (own_tiny.root / "2.png").unlink()
+    with pytest.raises(UserError, match=r"2.png is named in the manifest and does not exist"):
+        reader.check_files(samples)
+
+
+def test_every_epoch_is_a_permutation_of_its_own(tiny) -> None:
+    samples = read_manifest(tiny.manifest)
+    batches = Batches(samples, reader_of(tiny), PLAIN, size=2, seed=7)
+    order = [batches.index(iteration, slot) for iteration in range(25) for slot in range(2)]
+    epochs = [tuple(order[i : i + 5]) for i in range(0, 50, 5)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len(set(epochs)) > 5
+    other = Batches(samples, reader_of(tiny), PLAIN, size=2, seed=8)
+    assert [other.index(i, s) for i in range(25) for s in range(2)] != order
+
+
+def test_a_batch_depends_on_seed_and_iteration_alone(tiny) -> None:
+    samples = read_manifest(tiny.manifest)
+    augment = Augmentation((32, 48), (0.5, 2.0), flip=True, photometric=True)
+    one, two = (Batches(samples, reader_of(tiny), augment, size=3, seed=1) for _ in range(2))
+    for iteration in (0, 1, 2):
+        one[iteration]
+    frames, labels = one[3]
+    again, labels_again = two[3]
+    assert frames.shape == (3, 2, 32, 48, 3)
+    assert frames.dtype == np.float32
+    assert labels.shape == (3, 32, 48)
+    np.testing.assert_array_equal(frames, again)
+    np.testing.assert_array_equal(labels, labels_again)
+    assert not np.array_equal(frames, one[4][0])
+    assert one.names(3) == [samples[one.index(3, slot)].image for slot in range(3)]
+
+
+def test_reading_samples_needs_no_torch() -> None:
+    code = "import sys, fewframes.learning.samples; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

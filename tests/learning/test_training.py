@@ -1,0 +1,212 @@
+import csv
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from fewframes.core.errors import UserError
+from fewframes.learning import training
+from fewframes.learning.training import TrainingSettings, learning_rate, total_loss, train
+
+FILES = ["log.csv", "model.safetensors", "training.json"]
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tiny, settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("uninterrupted")
+    train(**tiny.arguments(), settings=settings, seed=3, out=out, checkpoints=out / "checkpoints")
+    return contents(out)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    assert sorted(p.name for p in out.iterdir()) == FILES, "outputs are complete, and no checkpoint is left"
+    return {name: (out / name).read_bytes() for name in FILES}
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, count: int, action: Any) -> None:
+    """Have `action` called in the training step number `count` (from 1)."""
+    steps = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == count:
+            action()
+        return total_loss(*arguments)
+
+    monkeypatch.setattr(training, "total_loss", counted)
+
+
+def test_a_training_writes_its_log_facts_and_model(uninterrupted, settings) -> None:
+    rows = list(csv.DictReader(uninterrupted["log.csv"].decode().splitlines()))
+    assert [int(row["iteration"]) for row in rows] == list(range(8))
+    assert float(rows[0]["lr"]) == pytest.approx(0.01)
+    assert float(rows[0]["loss"]) == pytest.approx(1.4 * np.log(11), rel=0.2), "untrained, all classes are alike"
+    facts = json.loads(uninterrupted["training.json"])
+    assert (facts["samples"], facts["iterations"], facts["seed"]) == (5, 8, 3)
+    assert facts["settings"]["network"] == settings["network"]
+
+
+@pytest.mark.parametrize("step", [2, 6])
+def test_a_crashed_training_resumes_exactly(
+    tiny, settings, uninterrupted, tmp_path, monkeypatch, capsys, step: int
+) -> None:
+    def crash() -> None:
+        raise RuntimeError("power cut")
+
+    run = {**tiny.arguments(), "settings": settings, "seed": 3, "out": tmp_path, "checkpoints": tmp_path / "c"}
+    with monkeypatch.context() as patched:
+        at_step(patched, step, crash)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(**run)
+    assert not (tmp_path / "model.safetensors").exists()
+    train(**run)
+    assert contents(tmp_path) == uninterrupted
+    assert ("resuming at iteration 3" in capsys.readouterr().err) == (step == 6)
+
+
+def test_a_training_killed_by_force_resumes_exactly(tiny, settings, uninterrupted, tmp_path, capsys) -> None:
+    run = {**tiny.arguments(), "settings": settings, "seed": 3, "out": tmp_path, "checkpoints": tmp_path / "c"}
+    run["classes"] = None  # a class table holds a mapping proxy, which cannot be sent
+    code = """
+import os, pickle, signal, sys
+import torch
+from fewframes.core.labels import load_class_table
+from fewframes.learning import training
+torch.set_num_threads(1)
+calls, real = [], training.total_loss
+def counted(*arguments):
+    calls.append(1)
+    if len(calls) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+training.total_loss = counted
+run = pickle.load(sys.stdin.buffer)
+training.train(**{**run, "classes": load_class_table("camvid")})
+"""
+    child = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(run), check=False, capture_output=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    train(**{**run, "classes": tiny.classes})
+    assert "resuming at iteration 3" in capsys.readouterr().err
+    assert contents(tmp_path) == uninterrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_where_it_is_and_leaves(
+    tiny, settings, uninterrupted, tmp_path, monkeypatch, capsys, number: signal.Signals
+) -> None:
+    run = {**tiny.arguments(), "settings": settings, "seed": 3, "out": tmp_path, "checkpoints": tmp_path / "c"}
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patched:
+        at_step(patched, 5, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(SystemExit) as left:
+            train(**run)
+    assert left.value.code == 128 + number
+    assert signal.getsignal(number) == before
+    train(**run)
+    spoken = capsys.readouterr().err
+    assert f"stopped by {number.name} after iteration 5" in spoken
+    assert "resuming at iteration 5" in spoken
+    assert contents(tmp_path) == uninterrupted
+
+
+def test_a_damaged_or_foreign_checkpoint_changes_nothing(
+    tiny, settings, uninterrupted, tmp_path, monkeypatch, capsys
+) -> None:
+    run = {**tiny.arguments(), "settings": settings, "seed": 3, "out": tmp_path, "checkpoints": tmp_path / "c"}
+    for changed in ({"seed": 4}, {"settings": {**settings, "lr": 0.02}}, {}):
+        with monkeypatch.context() as patched:
+            at_step(patched, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+            with pytest.raises(SystemExit):
+                train(**{**run, **changed})
+        if not changed:
+            file = tmp_path / "c" / "last.pt"
+            file.write_bytes(file.read_bytes()[:-5000])
+    train(**run)
+    assert contents(tmp_path) == uninterrupted
+    spoken = capsys.readouterr().err
+    assert spoken.count("belongs to other samples or settings: training starts anew") == 2
+    assert spoken.count("is damaged") == 1
+
+
+def test_workers_and_cache_change_nothing_that_is_trained(tiny, settings, uninterrupted, tmp_path) -> None:
+    changed = {**settings, "workers": 2, "cache_mb": 0, "checkpoint_every": 100}
+    train(**tiny.arguments(), settings=changed, seed=3, out=tmp_path, checkpoints=tmp_path / "c")
+    result = contents(tmp_path)
+    assert result["model.safetensors"] == uninterrupted["model.safetensors"]
+    assert result["log.csv"] == uninterrupted["log.csv"]
+
+
+def test_another_seed_trains_other_weights(tiny, settings, uninterrupted, tmp_path) -> None:
+    train(**tiny.arguments(), settings=settings, seed=4, out=tmp_path, checkpoints=tmp_path / "c")
+    assert contents(tmp_path)["model.safetensors"] != uninterrupted["model.safetensors"]
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tiny, settings, tmp_path) -> None:
+    wild = {**settings, "optimiser": "sgd", "lr": 1e30}
+    with pytest.raises(UserError, match=r"The loss is (nan|inf) at iteration \d: lower training.lr"):
+        train(**tiny.arguments(), settings=wild, seed=3, out=tmp_path, checkpoints=tmp_path / "c")
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_samples_of_ignore_alone_train_without_harm(own_tiny, settings, tmp_path) -> None:
+    for i in (0, 2, 4):
+        Image.fromarray(np.full((48, 64), 11, np.uint8)).save(own_tiny.root / f"{i}_label.png")
+    fine = own_tiny.manifest.read_text().splitlines()
+    own_tiny.manifest.write_text("\n".join(line for line in fine if "pseudo" not in line) + "\n")
+    labelled = {**settings, "iterations": 2, "ignore_in_loss_mean": True}
+    train(**own_tiny.arguments(), settings=labelled, seed=3, out=tmp_path / "o", checkpoints=tmp_path / "c")
+    assert [row["loss"] for row in csv.DictReader((tmp_path / "o" / "log.csv").open())] == ["0.000000"] * 2
+
+
+def test_the_learning_rate_is_the_published_one() -> None:
+    plan = TrainingSettings.parse({"network": {"name": "tmanet"}})
+    assert (plan.iterations, plan.batch_size, plan.optimiser) == (40_000, 8, "sgd")
+    rates = [learning_rate(plan, i) for i in (0, 10_000, 20_000, 30_000, 40_000)]
+    np.testing.assert_allclose(rates, [0.01, 0.007742, 0.005405, 0.002943, 0.0001], atol=5e-7)
+
+
+def test_the_loss_is_divided_by_all_pixels_or_by_the_labelled_ones() -> None:
+    torch.manual_seed(0)
+    logits = (torch.randn(2, 4, 6, 8), torch.randn(2, 4, 6, 8))
+    labels = torch.randint(0, 4, (2, 6, 8), dtype=torch.uint8)
+    labels[:, :, 2:] = 255
+    plain = [F.cross_entropy(x, labels.long(), ignore_index=255) for x in logits]
+    expected = plain[0] + 0.4 * plain[1]
+    plan = TrainingSettings(network={}, ignore_in_loss_mean=True)
+    torch.testing.assert_close(total_loss(logits, labels, plan), expected)
+    plan = TrainingSettings(network={}, ignore_in_loss_mean=False)
+    torch.testing.assert_close(total_loss(logits, labels, plan), expected / 4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"lerning_rate": 1}, "training.lerning_rate is no setting"),
+        ({"iterations": 0}, "training.iterations is 0"),
+        ({"crop": [32]}, r"training.crop is \[32\]"),
+        ({"scale": [2, 1]}, r"training.scale is \[2, 1\]"),
+        ({"optimiser": "adam"}, "training.optimiser is 'adam'"),
+        ({"network": {"name": "tmanet", "past_frames": 2}}, "has 1 past frames a sample and the network takes 2"),
+    ],
+)
+def test_impossible_settings_are_named(tiny, settings, tmp_path, changed: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        train(**tiny.arguments(), settings={**settings, **changed}, seed=0, out=tmp_path, checkpoints=tmp_path)
+
+
+def test_a_missing_gpu_is_named(tiny, settings, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="no CUDA GPU"):
+        train(**tiny.arguments(), settings=settings, seed=0, out=tmp_path, checkpoints=tmp_path, device="cuda")
