@@ -66,9 +66,45 @@ def shard_labels(stage, method):
     return [f"{STUDY.folder}/{stage}/{method}/{shard}.csv" for shard in STUDY.shards]
 
 
+def shards_of_method(stage):
+    """The CSVs of labels of a method's shards."""
+    return lambda wildcards: shard_labels(stage, wildcards.method)
+
+
+def pseudo_labels(method):
+    """Through its checkpoint: the collected pseudo-labels of a method."""
+    checkpoints.collect_pseudo.get(method=method)
+    return f"{STUDY.folder}/pseudo/{method}/labels.csv"
+
+
+def refined_labels(method):
+    """Through its checkpoint: the collected refined labels of a method."""
+    checkpoints.collect_refined.get(method=method)
+    return f"{STUDY.folder}/refined/{method}/labels.csv"
+
+
 def measured_labels(wildcards):
-    """The labels of the method to measure."""
-    return shard_labels("pseudo", wildcards.method)
+    """The pseudo-labels to measure."""
+    return pseudo_labels(wildcards.method)
+
+
+def trained_pseudo_labels(wildcards):
+    """The pseudo-labels that are trained on."""
+    return pseudo_labels(STUDY.propagation)
+
+
+def trained_refined_labels(wildcards):
+    """The refined labels that are trained on."""
+    return refined_labels(STUDY.refinement)
+
+
+def pictured_labels(wildcards):
+    """The labels that a sheet of pictures shows."""
+    return (
+        trained_pseudo_labels
+        if wildcards.picture == "propagation"
+        else trained_refined_labels
+    )(wildcards)
 
 
 def family_manifests(family):
@@ -118,15 +154,6 @@ def evaluated_runs(file):
 def table_definition(wildcards):
     """A table's definition among the experiments."""
     return EXPERIMENTS / f"{wildcards.table}.yaml"
-
-
-def pictured_labels(wildcards):
-    """The labels that a sheet of pictures shows."""
-    stages = {
-        "propagation": ("pseudo", STUDY.propagation),
-        "refinement": ("refined", STUDY.refinement),
-    }
-    return shard_labels(*stages[wildcards.picture])
 
 
 def table_files():

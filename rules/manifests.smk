@@ -3,7 +3,7 @@
 One checkpoint a family of experiments, so that an edited annotation re-trains, in the same invocation, just the
 experiments whose manifest changed.
 
-REQUIRED INPUTS: index.csv, eligible.csv; pseudo/<method>/*.csv or refined/<method>/*.csv
+REQUIRED INPUTS: index.csv, eligible.csv; pseudo/<method>/labels.csv or refined/<method>/labels.csv
 OUTPUTS: manifests/<experiment>/draw<j>.csv, manifests/evaluation.csv
 """
 
@@ -33,7 +33,7 @@ if STUDY.families["propagated"]:
     checkpoint manifests_propagated:
         input:
             planned_index,
-            labels=shard_labels("pseudo", STUDY.propagation),
+            labels=trained_pseudo_labels,
         output:
             family_manifests("propagated"),
         log:
@@ -57,7 +57,7 @@ if STUDY.families["refined"]:
     checkpoint manifests_refined:
         input:
             planned_index,
-            labels=shard_labels("refined", STUDY.refinement),
+            labels=trained_refined_labels,
         output:
             family_manifests("refined"),
         log:

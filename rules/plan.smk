@@ -13,7 +13,7 @@ rule toycity:
     threads: 2
     params:
         settings=STUDY.toycity_settings(),
-        root=str(STUDY.root),
+        root=lambda wildcards, output: Path(output.marker).parent,
         version=VERSIONS["toycity"],
     shell:
         "fewframes toycity {params.root:q} --settings {params.settings:q} --workers {threads} 2>&1 | tee {log:q}"

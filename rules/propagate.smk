@@ -1,7 +1,7 @@
 """Propagation: one annotated frame's labels carried to its neighbours.
 
 REQUIRED INPUTS: shards/propagate/NNNN.csv
-OUTPUTS: pseudo/<method>/NNNN.csv; undeclared beside them, one label file a clip in pseudo/<method>/labels/
+OUTPUTS: pseudo/<method>/NNNN.csv, gathered in pseudo/<method>/labels.csv; undeclared beside them, one label file a clip in pseudo/<method>/labels/
 """
 
 
@@ -25,3 +25,16 @@ rule propagate:
         "fewframes propagate --shard {input.shard:q} --method {wildcards.method} --settings {params.settings:q}"
         " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --out {output.labels:q}"
         " 2>&1 | tee {log:q}"
+
+
+checkpoint collect_pseudo:
+    input:
+        planned_index,
+        shards=shards_of_method("pseudo"),
+    output:
+        labels="<data>/pseudo/{method}/labels.csv",
+    log:
+        "<data>/logs/pseudo/{method}.log",
+    localrule: True
+    shell:
+        "fewframes collect --out {output.labels:q} {input.shards:q} 2>&1 | tee {log:q}"

@@ -1,13 +1,12 @@
 """Quality: pseudo-labels against dense truth, method by method.
 
-REQUIRED INPUTS: pseudo/<method>/*.csv, dataset.truth
+REQUIRED INPUTS: pseudo/<method>/labels.csv, dataset.truth
 OUTPUTS: quality/<method>.csv, figures/quality.{png,pdf}
 """
 
 
 rule quality:
     input:
-        planned_index,
         labels=measured_labels,
     output:
         table=report(
@@ -28,7 +27,7 @@ rule quality:
     shell:
         "fewframes quality --method {wildcards.method} --root {params.root:q} --truth {params.truth:q}"
         " --classes {params.classes:q} --results {params.results:q} {params.splits} --out {output.table:q}"
-        " {input.labels:q} 2>&1 | tee {log:q}"
+        " --labels {input.labels:q} 2>&1 | tee {log:q}"
 
 
 rule quality_figure:

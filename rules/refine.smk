@@ -1,7 +1,7 @@
 """Refinement: better labels out of coarse ones.
 
 REQUIRED INPUTS: shards/refine/NNNN.csv
-OUTPUTS: refined/<method>/NNNN.csv; undeclared beside them, one label file an image in refined/<method>/labels/
+OUTPUTS: refined/<method>/NNNN.csv, gathered in refined/<method>/labels.csv; undeclared beside them, one label file an image in refined/<method>/labels/
 """
 
 
@@ -25,3 +25,16 @@ rule refine:
         "fewframes refine --shard {input.shard:q} --method {wildcards.method} --settings {params.settings:q}"
         " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --out {output.labels:q}"
         " 2>&1 | tee {log:q}"
+
+
+checkpoint collect_refined:
+    input:
+        planned_index,
+        shards=shards_of_method("refined"),
+    output:
+        labels="<data>/refined/{method}/labels.csv",
+    log:
+        "<data>/logs/refined/{method}.log",
+    localrule: True
+    shell:
+        "fewframes collect --out {output.labels:q} {input.shards:q} 2>&1 | tee {log:q}"

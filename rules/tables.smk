@@ -94,7 +94,6 @@ rule cost:
 
 rule picture:
     input:
-        planned_index,
         labels=pictured_labels,
     output:
         png=report(
@@ -118,5 +117,5 @@ rule picture:
         out=lambda wildcards, output: Path(output.png).with_suffix(""),
     shell:
         "fewframes figure {wildcards.picture} --settings {params.settings:q} --root {params.root:q}"
-        " --classes {params.classes:q} --results {params.results:q} --out {params.out:q} {input.labels:q}"
+        " --classes {params.classes:q} --results {params.results:q} --out {params.out:q} --labels {input.labels:q}"
         " 2>&1 | tee {log:q}"

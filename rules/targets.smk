@@ -3,7 +3,7 @@
 
 rule pseudo_labels:
     input:
-        shard_labels("pseudo", STUDY.propagation),
+        trained_pseudo_labels,
     localrule: True
 
 

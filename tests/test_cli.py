@@ -135,8 +135,8 @@ def test_measuring_without_truth(city, tmp_path):
     write_clips(tmp_path / "index.csv", [Clip("c", "train", "g", "i.png", truth="{frame}.png")])
     (tmp_path / "0000.csv").write_text("clip,offset,file\nc,1,c.h5\n")
     result = call(
-        "quality", "--method", "flow", "--root", city, "--classes", "cityscapes", "--results", tmp_path,
-        "--truth", tmp_path / "nowhere", "--split", "train", "--out", tmp_path / "q.csv", tmp_path / "0000.csv",
+        "quality", "--method", "flow", "--root", city, "--classes", "cityscapes", "--results", tmp_path, "--split",
+        "train", "--truth", tmp_path / "nowhere", "--labels", tmp_path / "0000.csv", "--out", tmp_path / "q.csv",
     )  # fmt: skip
     assert_one_sentence(result, "nowhere", "dataset.truth")
 

@@ -43,6 +43,8 @@ def _path(name: str, help_text: str) -> Callable[[Command], Command]:
     return click.option(name, type=_PATH, required=True, help=help_text)
 
 
+_LABELS = (str, _PATH)
+_labels = _path("--labels", "The labels made: a method's collected CSV.")
 _root = _path("--root", "The dataset's folder.")
 _results = _path("--results", "The dataset's folder of results.")
 _out = _path("--out", "What to write.")
@@ -134,14 +136,24 @@ def refine(
 
 
 @app.command()
+@_out
+@click.argument("shards", type=_PATH, nargs=-1, required=True)
+def collect(out: Path, shards: tuple[Path, ...]) -> None:
+    """Gather the CSVs of labels that SHARDS declared into one."""
+    from fewframes.experiments.manifests import collect_labels
+
+    collect_labels(shards, out)
+
+
+@app.command()
 @_method
 @_root
 @_classes
 @_results
 @_path("--truth", "The folder of dense labels.")
 @click.option("--split", "splits", multiple=True, required=True, help="A split whose clips are measured (repeatable).")
+@_labels
 @_out
-@click.argument("labels", type=_PATH, nargs=-1, required=True)
 def quality(
     method: str,
     root: Path,
@@ -149,10 +161,10 @@ def quality(
     results: Path,
     truth: Path,
     splits: tuple[str, ...],
+    labels: Path,
     out: Path,
-    labels: tuple[Path, ...],
 ) -> None:
-    """Measure pseudo-labels (the shards' CSVs, LABELS) against dense truth."""
+    """Measure pseudo-labels against dense truth."""
     from fewframes.core.clips import read_clips
     from fewframes.core.labels import load_class_table
     from fewframes.labelling.quality import write_quality
@@ -166,23 +178,20 @@ def quality(
 @_settings
 @_root
 @_results
-@click.option("--pseudo", help="Method of the pseudo-labels in LABELS.")
-@click.option("--refined", help="Method of the refined labels in LABELS.")
-@click.argument("labels", type=_PATH, nargs=-1)
+@click.option("--pseudo", type=_LABELS, help="The pseudo-labels: a method and its collected CSV.")
+@click.option("--refined", type=_LABELS, help="The refined labels: a method and their collected CSV.")
 def manifests(
     family: str,
     settings: dict[str, Any],
     root: Path,
     results: Path,
-    pseudo: str | None,
-    refined: str | None,
-    labels: tuple[Path, ...],
+    pseudo: tuple[str, Path] | None,
+    refined: tuple[str, Path] | None,
 ) -> None:
     """Write the exact samples of a family of experiments."""
     from fewframes.experiments.manifests import Labels, write_family
 
-    kind, method = ("pseudo", pseudo) if pseudo else ("refined", refined)
-    made = {kind: Labels(method, labels)} if method else {}
+    made = {kind: Labels(*named) for kind, named in (("pseudo", pseudo), ("refined", refined)) if named}
     write_family(family, settings, root, results, made)
 
 
@@ -337,12 +346,10 @@ def quality_figure(settings: dict[str, Any], out: Path, tables: tuple[Path, ...]
 @_root
 @_classes
 @_results
+@_labels
 @_out
-@click.argument("labels", type=_PATH, nargs=-1, required=True)
-def propagation(
-    settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path, labels: tuple[Path, ...]
-) -> None:
-    """Key frames with their pseudo-labels (the paper's figure 2), from the shards' LABELS."""
+def propagation(settings: dict[str, Any], root: Path, classes: str, results: Path, labels: Path, out: Path) -> None:
+    """Key frames with their pseudo-labels (the paper's figure 2)."""
     from fewframes.core.clips import read_clips
     from fewframes.core.labels import load_class_table
     from fewframes.reporting.pictures import write_propagation_sheet
@@ -356,12 +363,10 @@ def propagation(
 @_root
 @_classes
 @_results
+@_labels
 @_out
-@click.argument("labels", type=_PATH, nargs=-1, required=True)
-def refinement(
-    settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path, labels: tuple[Path, ...]
-) -> None:
-    """Coarse labels beside refined and fine ones (the paper's figure 3), from the shards' LABELS."""
+def refinement(settings: dict[str, Any], root: Path, classes: str, results: Path, labels: Path, out: Path) -> None:
+    """Coarse labels beside refined and fine ones (the paper's figure 3)."""
     from fewframes.core.clips import read_clips
     from fewframes.core.labels import load_class_table
     from fewframes.reporting.pictures import write_refinement_sheet

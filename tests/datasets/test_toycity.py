@@ -290,3 +290,11 @@ def test_any_size(tmp_path: Path) -> None:
     write_toycity(tmp_path / "odd", settings)
     sizes = {Image.open(p).size for p in (tmp_path / "odd").rglob("*.png")}
     assert sizes == {(133, 75)}
+
+
+def test_a_city_whose_signature_snakemake_deleted_is_replaced(tmp_path):
+    tiny = ToyCitySettings(train=1, val=1, train_extra=0, height=48, width=96)
+    write_toycity(tmp_path / "city", tiny)
+    (tmp_path / "city/toycity.json").unlink()
+    write_toycity(tmp_path / "city", dataclasses.replace(tiny, seed=1))
+    assert json.loads((tmp_path / "city/toycity.json").read_text())["settings"]["seed"] == 1

@@ -65,7 +65,7 @@ def manifest(dataset, tmp_path, name, made=None, past=1):
 def labels(tmp_path, fingerprint="f"):
     rows = [[c, o, f"pseudo/{c}.h5", f"{fingerprint}{c}{o}", "x"] for c in "abc" for o in (-10, 0, 10)]
     write_csv(tmp_path / "labels.csv", LABEL_COLUMNS, rows)
-    return {"pseudo": Labels("flow", [tmp_path / "labels.csv"])}
+    return {"pseudo": Labels("flow", tmp_path / "labels.csv")}
 
 
 def test_a_manifest_names_image_memory_and_label(dataset, tmp_path):
@@ -105,7 +105,7 @@ def test_touching_and_moving_the_dataset_changes_no_manifest(dataset, tmp_path):
 def test_a_label_that_was_not_made_is_named(dataset, tmp_path):
     write_csv(tmp_path / "labels.csv", LABEL_COLUMNS, [])
     with pytest.raises(UserError, match=r"No label of [abc] at offset -10 was made by 'flow'"):
-        manifest(dataset, tmp_path, "b3", {"pseudo": Labels("flow", [tmp_path / "labels.csv"])})
+        manifest(dataset, tmp_path, "b3", {"pseudo": Labels("flow", tmp_path / "labels.csv")})
 
 
 def test_a_still_is_its_own_memory(dataset, tmp_path, capsys):

@@ -63,31 +63,30 @@ class Study:
         config = {**CONFIG, **changes}
         (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
 
-    def command(self, *arguments, cores=2):
+    def command(self, *targets, options=(), cores=2):
         common = ["--snakefile", REPOSITORY / "Snakefile", "--directory", self.folder, "--cores", cores]
         settings = ["--workflow-profile", REPOSITORY / "workflow/profiles/default", "--configfile", "study.yaml"]
-        return [str(a) for a in [sys.executable, "-m", "snakemake", *common, *settings, "--", *arguments]]
+        return [str(a) for a in [sys.executable, "-m", "snakemake", *common, *settings, *options, "--", *targets]]
 
-    def start(self, *arguments, **options):
+    def start(self, *targets, options=()):
         return subprocess.Popen(
-            self.command(*arguments),
+            self.command(*targets, options=options),
             cwd=self.folder,
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            **options,
         )
 
-    def run(self, *arguments):
-        process = self.start(*arguments)
+    def run(self, *targets, options=()):
+        process = self.start(*targets, options=options)
         output, _ = process.communicate(timeout=600)
         return Run(process.returncode, output)
 
-    def killed(self, when, *arguments, seconds=120):
+    def killed(self, when, *targets, seconds=120):
         """Start, wait until `when()` is true, and kill -9 everything that runs."""
-        process = self.start(*arguments)
+        process = self.start(*targets)
         deadline = time.monotonic() + seconds
         while not when():
             assert process.poll() is None, "it ended before it could be killed:\n" + process.stdout.read()
@@ -98,8 +97,9 @@ class Study:
 
     def unlock(self):
         # A killed head leaves its lock; the mend is the one Snakemake names.
-        command = self.command()
-        subprocess.run([*command[:-1], "--unlock"], cwd=self.folder, env=environment(), check=True, capture_output=True)
+        subprocess.run(
+            self.command(options=["--unlock"]), cwd=self.folder, env=environment(), check=True, capture_output=True
+        )
 
     def label_files(self, stage="pseudo/flow"):
         return {p.name: p.stat().st_mtime_ns for p in (self.results / stage / "labels").glob("[!.]*.h5")}

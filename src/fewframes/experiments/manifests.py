@@ -19,7 +19,7 @@ from fewframes.experiments.schemes import Experiment, experiment_from
 from fewframes.experiments.selection import drawn_order
 
 LABEL_COLUMNS = ("clip", "offset", "file", "fingerprint", "checksum")
-"""Columns of the CSVs that propagation and refinement declare: one row a label made."""
+"""Columns of the CSVs of labels that propagation and refinement declare: one row a label made."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,22 @@ def needed_labels(
     return pseudo, refined
 
 
-class Labels:
-    """The labels that a stage made, read from its shards' CSVs: `<folder>/<shard>.csv`."""
+def collect_labels(shards: Iterable[str | Path], out: str | Path) -> None:
+    """Write the rows of all shards' CSVs of labels as one, in the order of clip and offset."""
+    rows = [row for path in shards for row in read_csv(path, LABEL_COLUMNS)]
+    rows.sort(key=lambda row: (row["clip"], int(row["offset"])))
+    write_csv(out, LABEL_COLUMNS, ([row[column] for column in LABEL_COLUMNS] for row in rows))
 
-    def __init__(self, method: str, csvs: Iterable[str | Path]) -> None:
+
+class Labels:
+    """The labels that a method made, read from their collected CSV."""
+
+    def __init__(self, method: str, path: str | Path) -> None:
         self.method = method
-        self._rows: dict[tuple[str, int], tuple[str, str]] = {}
-        for path in csvs:
-            for row in read_csv(path, LABEL_COLUMNS):
-                self._rows[row["clip"], int(row["offset"])] = (row["file"], row["fingerprint"])
+        self._rows = {
+            (row["clip"], int(row["offset"])): (row["file"], row["fingerprint"])
+            for row in read_csv(path, LABEL_COLUMNS)
+        }
 
     def of(self, clip: Clip, offset: int) -> tuple[str, str]:
         """File (relative to the dataset's results) and fingerprint of the label at an offset."""

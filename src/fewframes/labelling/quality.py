@@ -51,7 +51,7 @@ class _Tally:
 
 def write_quality(
     method: str,
-    label_csvs: Iterable[Path],
+    labels: Path,
     clips: Iterable[Clip],
     results: Path,
     truth_root: Path,
@@ -63,7 +63,7 @@ def write_quality(
     Rows: each signed offset, then `±d` for both directions at distance d together, each by class and `mean`.
     """
     by_id = {clip.id: clip for clip in clips if clip.truth}
-    rows = [row for path in label_csvs for row in read_csv(path, ("clip", "offset", "file")) if row["clip"] in by_id]
+    rows = [row for row in read_csv(labels, ("clip", "offset", "file")) if row["clip"] in by_id]
     tallies: dict[int, _Tally] = defaultdict(lambda: _Tally(len(classes.names)))
     for row in progress(rows, f"quality {method}"):
         offset = int(row["offset"])

@@ -25,7 +25,7 @@ _FRACTIONS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 def write_propagation_sheet(
     clips: Iterable[Clip],
-    label_csvs: Iterable[Path],
+    labels: Path,
     root: Path,
     results: Path,
     classes: ClassTable,
@@ -34,9 +34,8 @@ def write_propagation_sheet(
 ) -> None:
     """Key frames and their propagated labels in both directions (the paper's figure 2), `<out>.png` and `.pdf`."""
     made: dict[str, dict[int, str]] = {}
-    for path in label_csvs:
-        for row in read_csv(path, ("clip", "offset", "file")):
-            made.setdefault(row["clip"], {})[int(row["offset"])] = row["file"]
+    for row in read_csv(labels, ("clip", "offset", "file")):
+        made.setdefault(row["clip"], {})[int(row["offset"])] = row["file"]
     reach = max((abs(o) for offsets in made.values() for o in offsets), default=0)
     # Clips labelled all the way in both directions show most; others serve where there are none.
     whole = [c for c in clips if {-reach, reach} <= made.get(c.id, {}).keys()]
@@ -61,7 +60,7 @@ def write_propagation_sheet(
 
 def write_refinement_sheet(
     clips: Iterable[Clip],
-    label_csvs: Iterable[Path],
+    labels: Path,
     root: Path,
     results: Path,
     classes: ClassTable,
@@ -69,7 +68,7 @@ def write_refinement_sheet(
     note: str,
 ) -> None:
     """Images with their coarse, refined and fine labels (the paper's figure 3), `<out>.png` and `.pdf`."""
-    made = {row["clip"]: row["file"] for path in label_csvs for row in read_csv(path, ("clip", "file"))}
+    made = {row["clip"]: row["file"] for row in read_csv(labels, ("clip", "file"))}
     shown = [clip for clip in clips if clip.id in made]
     if not shown:
         raise UserError("No refined label is there to show: name an experiment that uses refined labels.")

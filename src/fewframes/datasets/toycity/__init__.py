@@ -75,8 +75,11 @@ def write_toycity(root: str | Path, settings: ToyCitySettings, workers: int = 1)
     signed = canonical_json({"format": FORMAT, "settings": asdict(settings)}) + "\n"
     aside = {folder: folder.with_name(f"{folder.name}.partial") for folder in (truth, root)}
     try:
-        for folder, partial in aside.items():
-            _check_replaceable(folder)
+        # Snakemake deletes a declared output, root's signature, before it makes it anew: truth's vouches for both.
+        signatures = [folder / SIGNATURE for folder in aside]
+        _check_replaceable(root, signatures)
+        _check_replaceable(truth, signatures[:1])
+        for partial in aside.values():
             _remove(partial)
             partial.mkdir(parents=True)
         _draw_all(settings, aside[root], aside[truth], workers)
@@ -99,11 +102,11 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _check_replaceable(folder: Path) -> None:
-    """Raise `UserError` where the folder holds something else than an earlier toy city."""
+def _check_replaceable(folder: Path, signatures: list[Path]) -> None:
+    """Raise `UserError` where the folder holds something, and no signature says that it is an earlier toy city."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name a folder for toy city.")
-    if folder.exists() and any(folder.iterdir()) and not (folder / SIGNATURE).is_file():
+    if folder.exists() and any(folder.iterdir()) and not any(path.is_file() for path in signatures):
         raise UserError(f"{folder} holds something else than toy city: name another folder, or empty it.")
 
 
