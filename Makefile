@@ -6,12 +6,14 @@ export UV_SYSTEM_CERTS := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.9
 CORES ?= 2
+# The system's python3, also where .venv is active.
+PYTHON := $(shell type -aP python3 | grep -v '^$(CURDIR)/.venv/' | head -n 1)
 
 .PHONY: demo test quick lint lock bench clean
 
 .venv/.ready: envs/requirements.lock pyproject.toml
-	python3 -m pip install --quiet --target .tools --upgrade uv==$(UV_VERSION)
-	.tools/bin/uv venv --quiet --clear --python python3 .venv
+	$(PYTHON) -m pip install --quiet --target .tools --upgrade uv==$(UV_VERSION)
+	.tools/bin/uv venv --quiet --clear --python $(PYTHON) .venv
 	.tools/bin/uv pip sync --quiet --require-hashes envs/requirements.lock
 	.tools/bin/uv pip install --quiet --no-deps --editable .
 	touch $@
@@ -19,7 +21,7 @@ CORES ?= 2
 # The whole chain on toy city: labels, trainings, tables, figures, then Snakemake's own report.
 DEMO := results/toycity
 demo: .venv/.ready
-	snakemake --cores $(CORES)
+	snakemake --cores $(CORES) --quiet host rules reason
 	@test $(DEMO)/report.html -nt $(DEMO)/tables/table1.csv || snakemake --quiet all --report $(DEMO)/report.html
 	@echo; cat $(DEMO)/tables/table1.md; echo; cat $(DEMO)/tables/table3.md; echo
 	@echo "Report: $(DEMO)/report.html   Tables: $(DEMO)/tables/   Pictures: $(DEMO)/figures/"

@@ -17,7 +17,7 @@ rule table:
         tex="<data>/tables/{table}.tex",
         html=report(
             "<data>/tables/{table}.html",
-            caption="../workflow/report/{table}.rst",
+            caption="../workflow/report/table.rst",
             category="Tables",
             labels={"shows": "{table}"},
         ),
@@ -98,7 +98,7 @@ rule picture:
     output:
         png=report(
             "<data>/figures/{picture}.png",
-            caption="../workflow/report/{picture}.rst",
+            caption="../workflow/report/picture.rst",
             category="Labels",
             labels={"shows": "{picture}"},
         ),
