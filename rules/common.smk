@@ -56,9 +56,9 @@ def planned_shard(stage):
 
 
 def planned_index(wildcards):
-    """Through the plan: the index and who is eligible."""
+    """Through the plan: the index, who is eligible, and what tells that a clip may have changed."""
     checkpoints.plan.get()
-    return [f"{STUDY.folder}/index.csv", f"{STUDY.folder}/eligible.csv"]
+    return [f"{STUDY.folder}/{name}.csv" for name in ("index", "eligible", "states")]
 
 
 def shard_labels(stage, method):
@@ -86,6 +86,11 @@ def refined_labels(method):
 def measured_labels(wildcards):
     """The pseudo-labels to measure."""
     return pseudo_labels(wildcards.method)
+
+
+def every_measured_labels(wildcards):
+    """The pseudo-labels of every method to measure."""
+    return [pseudo_labels(method) for method in STUDY.measured]
 
 
 def trained_pseudo_labels(wildcards):

@@ -3,7 +3,7 @@
 One checkpoint a family of experiments, so that an edited annotation re-trains, in the same invocation, just the
 experiments whose manifest changed.
 
-REQUIRED INPUTS: index.csv, eligible.csv; pseudo/<method>/labels.csv or refined/<method>/labels.csv
+REQUIRED INPUTS: index.csv, eligible.csv, states.csv; pseudo/<method>/labels.csv or refined/<method>/labels.csv
 OUTPUTS: manifests/<experiment>/draw<j>.csv, manifests/evaluation.csv
 """
 
@@ -22,7 +22,6 @@ checkpoint manifests_annotated:
         version=VERSIONS["manifests"],
         root=str(STUDY.root),
         results=results_folder,
-        scan=dataset_scan,
     shell:
         "fewframes manifests --family annotated --settings {params.settings:q}"
         " --root {params.root:q} --results {params.results:q} 2>&1 | tee {log:q}"
@@ -44,7 +43,6 @@ if STUDY.families["propagated"]:
             version=VERSIONS["manifests"],
             root=str(STUDY.root),
             results=results_folder,
-            scan=dataset_scan,
             method=STUDY.propagation,
         shell:
             "fewframes manifests --family propagated --settings {params.settings:q}"
@@ -68,7 +66,6 @@ if STUDY.families["refined"]:
             version=VERSIONS["manifests"],
             root=str(STUDY.root),
             results=results_folder,
-            scan=dataset_scan,
             method=STUDY.refinement,
         shell:
             "fewframes manifests --family refined --settings {params.settings:q}"

@@ -1,7 +1,7 @@
 """The dataset and the plan.
 
 REQUIRED INPUTS: the dataset's folder (or, for toy city, nothing).
-OUTPUTS: index.csv, eligible.csv, shards/{propagate,refine}/NNNN.csv
+OUTPUTS: index.csv, eligible.csv, states.csv, shards/{propagate,refine}/NNNN.csv
 """
 
 
@@ -25,6 +25,7 @@ checkpoint plan:
     output:
         index="<data>/index.csv",
         eligible="<data>/eligible.csv",
+        states="<data>/states.csv",
         propagate=expand("<data>/shards/propagate/{shard}.csv", shard=STUDY.shards),
         refine=expand("<data>/shards/refine/{shard}.csv", shard=STUDY.shards),
     log:

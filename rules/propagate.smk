@@ -29,7 +29,6 @@ rule propagate:
 
 checkpoint collect_pseudo:
     input:
-        planned_index,
         shards=shards_of_method("pseudo"),
     output:
         labels="<data>/pseudo/{method}/labels.csv",

@@ -32,6 +32,7 @@ rule quality:
 
 rule quality_figure:
     input:
+        every_measured_labels,
         tables=[f"{STUDY.folder}/quality/{method}.csv" for method in STUDY.measured],
     output:
         png=report(

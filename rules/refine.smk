@@ -29,7 +29,6 @@ rule refine:
 
 checkpoint collect_refined:
     input:
-        planned_index,
         shards=shards_of_method("refined"),
     output:
         labels="<data>/refined/{method}/labels.csv",

@@ -68,3 +68,11 @@ def test_scan_and_stamp_notice_size_time_and_absence(tmp_path):
     with pytest.raises(UserError, match="d/f does not exist"):
         stamp(tmp_path, ["d/f"])
     assert scan(tmp_path / "nowhere") != scan(tmp_path)
+
+
+def test_scan_ends_on_a_loop_of_links_and_on_dead_ones(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "up").symlink_to(tmp_path)
+    first = scan(tmp_path)
+    (tmp_path / "d" / "dead").symlink_to(tmp_path / "nothing")
+    assert scan(tmp_path) != first

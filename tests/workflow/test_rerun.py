@@ -52,13 +52,27 @@ def test_touching_the_dataset_recomputes_nothing(study):
     assert run.code == 0, run.output
     assert (study.label_files(), study.models()) == before
     # The plan looks; shards whose frames were touched are visited and find all their clips by content.
-    looked = {"plan", "propagate", "refine", "collect_pseudo", "collect_refined", "manifests_annotated"}
+    looked = {"plan", "propagate", "refine", "collect_pseudo", "collect_refined", "all"}
+    looked |= {"manifests_annotated", "manifests_propagated", "manifests_refined"}
     assert {rule for rule, _ in run.jobs} <= looked
     assert study.run().jobs == []
 
 
-def test_one_edited_annotation_is_one_clip_and_its_experiments(study):
-    clip = min(clips_of(study, "b3"))
+def users_of(study, clip, source):
+    """The experiments whose samples rest on a clip's annotation by `source`."""
+    kinds = {"fine": (",fine,", ",pseudo:"), "coarse": (",coarse,", ",refined:")}[source]
+    return {
+        experiment
+        for experiment in EXPERIMENTS
+        for line in study.manifest(experiment).splitlines()
+        if line.startswith(f"{clip},") and any(kind in line for kind in kinds)
+    }
+
+
+@pytest.mark.parametrize("user", ["b3", "coarse-50-refined"])
+def test_one_edited_annotation_is_one_clip_and_its_experiments(study, user):
+    clip = next(c for c in training_clips(study) if user in users_of(study, c, "fine"))
+    users = users_of(study, clip, "fine")
     labels, models = study.label_files(), study.models()
     edited(study, clip)
     run = study.run()
@@ -66,13 +80,7 @@ def test_one_edited_annotation_is_one_clip_and_its_experiments(study):
     new = set(study.label_files()) - set(labels)
     assert [name.startswith(clip) for name in new] == [True]
     assert len(run.of("propagate")) == 1
-    users = {
-        e
-        for e in EXPERIMENTS
-        if any(line.startswith(clip) and ",coarse," not in line and ",refined:" not in line
-               for line in study.manifest(e).splitlines())
-    }  # fmt: skip
-    assert {"n1", "b3"} <= users
+    assert {"n1", user} <= users < set(EXPERIMENTS)
     assert run.experiments("train") == run.experiments("evaluate") == users
     assert {e for e, when in study.models().items() if when != models[e]} == users
     assert study.run().jobs == []

@@ -75,9 +75,12 @@ class Clip:
 
     def annotation(self, source: str) -> str:
         """The manual label of the key frame by `source` (`fine` or `coarse`); empty where there is none."""
-        if source not in SOURCES:
-            raise ValueError(f"no annotation source '{source}'")
-        return self.fine if source == "fine" else self.coarse
+        return {"fine": self.fine, "coarse": self.coarse}[source]
+
+    def annotated(self, source: str) -> list[str]:
+        """All files of the annotation by `source`: the label, and the instances where there are any."""
+        instances = {"fine": self.fine_instances, "coarse": self.coarse_instances}[source]
+        return [path for path in (self.annotation(source), instances) if path]
 
 
 _FIELDS = fields(Clip)
@@ -137,6 +140,7 @@ def scan(*roots: str | Path) -> str:
     h = hashlib.blake2b(digest_size=8)
     for root in roots:
         pending = [os.fspath(root)]
+        seen: set[tuple[int, int]] = set()
         while pending:
             folder = pending.pop()
             try:
@@ -145,11 +149,15 @@ def scan(*roots: str | Path) -> str:
                 h.update(f"absent\0{folder}\0".encode())
                 continue
             for entry in entries:
-                if entry.is_dir(follow_symlinks=True):
-                    pending.append(entry.path)
-                else:
+                try:
                     status = entry.stat()
+                except OSError:  # a dead link
+                    status = entry.stat(follow_symlinks=False)
+                if not entry.is_dir():
                     h.update(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+                elif (status.st_dev, status.st_ino) not in seen:  # a link to a folder above would be followed for ever
+                    seen.add((status.st_dev, status.st_ino))
+                    pending.append(entry.path)
     return h.hexdigest()
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fewframes.core.clips import Clip, shard_of, stamp, write_clips
+from fewframes.core.clips import SOURCES, Clip, shard_of, stamp, write_clips
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.progress import say
@@ -31,7 +31,11 @@ class Request:
 
 
 def write_plan(clips: Sequence[Clip], root: str | Path, request: Request, shards: int, out: Path) -> None:
-    """Write `index.csv`, `eligible.csv` and the shards of propagation and refinement below `out`."""
+    """Write `index.csv`, `eligible.csv`, `states.csv` and the shards of propagation and refinement below `out`.
+
+    `states.csv` changes whenever a finely annotated clip's annotations or frames may have: whoever writes
+    manifests looks at it.
+    """
     eligible = _write_eligible(clips, request, out)
     pseudo, refined = needed_labels(request.experiments, eligible, request.draws)
     for clip in clips:
@@ -40,10 +44,13 @@ def write_plan(clips: Sequence[Clip], root: str | Path, request: Request, shards
             if wanted:
                 pseudo.setdefault(clip.id, set()).update(wanted)
     hashes = ContentHashes(out / "hashes", "plan")
-    _write_shards(clips, "propagate", pseudo, "fine", root, hashes, shards, out)
-    _write_shards(clips, "refine", {i: {0} for i in refined}, "coarse", root, hashes, shards, out)
-    hashes.save()
+    states = _States(Path(root), hashes)
+    _write_shards(clips, "propagate", pseudo, "fine", states, shards, out)
+    _write_shards(clips, "refine", {i: {0} for i in refined}, "coarse", states, shards, out)
     write_clips(out / "index.csv", clips)
+    known = [(c.id, states.of(c, SOURCES, range(c.first, c.last + 1, c.step))) for c in clips if c.fine]
+    write_csv(out / "states.csv", ("clip", "state"), known)
+    hashes.save()
     frames = sum(map(len, pseudo.values()))
     say(
         f"{len(clips)} annotated frames; to propagate: {len(pseudo)} of them, to {frames} frames; "
@@ -75,8 +82,7 @@ def _write_shards(
     stage: str,
     needed: Mapping[str, set[int]],
     source: str,
-    root: str | Path,
-    hashes: ContentHashes,
+    states: _States,
     shards: int,
     out: Path,
 ) -> None:
@@ -86,16 +92,25 @@ def _write_shards(
             members[shard_of(clip.id, shards)].append(clip)
     for number, chosen in enumerate(members):
         offsets = {clip.id: " ".join(map(str, sorted(needed[clip.id]))) for clip in chosen}
-        state = {clip.id: _state(clip, needed[clip.id], source, root, hashes) for clip in chosen}
+        state = {}
+        for clip in chosen:
+            frames = {o for far in needed[clip.id] for o in (0, *clip.outward(far))}
+            state[clip.id] = states.of(clip, (source,), sorted(frames))
         write_clips(out / "shards" / stage / f"{number:04d}.csv", chosen, {"offsets": offsets, "state": state})
 
 
-def _state(clip: Clip, offsets: set[int], source: str, root: str | Path, hashes: ContentHashes) -> str:
-    """What tells that a clip may have to be labelled again: its annotation's content, its frames' size and time.
+class _States:
+    """What tells that a clip may have changed: its annotations' content, its frames' size and time.
 
     Frames are only looked at here: to read them all would cost the head node hours. A shard whose frames were
     merely touched is visited, its clips are found by content, and nothing is computed.
     """
-    labels = [clip.annotation(source), clip.fine_instances if source == "fine" else clip.coarse_instances]
-    frames = {clip.image_at(o) for far in offsets for o in (0, *clip.outward(far))}
-    return digest([hashes.of(Path(root, label)) for label in labels if label], stamp(root, sorted(frames)))
+
+    def __init__(self, root: Path, hashes: ContentHashes) -> None:
+        self._root = root
+        self._hashes = hashes
+
+    def of(self, clip: Clip, sources: Iterable[str], offsets: Iterable[int]) -> str:
+        labels = [label for source in sources for label in clip.annotated(source)]
+        annotations = [self._hashes.of(self._root / label) for label in labels]
+        return digest(annotations, stamp(self._root, [clip.image_at(o) for o in offsets]))
