@@ -22,7 +22,8 @@ PYTHON := $(shell type -aP python3 | grep -v '^$(CURDIR)/.venv/' | head -n 1)
 DEMO := results/toycity
 demo: .venv/.ready
 	snakemake --cores $(CORES) --quiet host rules reason
-	@test $(DEMO)/report.html -nt $(DEMO)/tables/table1.csv || snakemake --quiet all --report $(DEMO)/report.html
+	@test -f $(DEMO)/report.html && test -z "$$(find $(DEMO)/tables $(DEMO)/figures $(DEMO)/quality -newer $(DEMO)/report.html)" \
+		|| snakemake --quiet all --report $(DEMO)/report.html
 	@echo; cat $(DEMO)/tables/table1.md; echo; cat $(DEMO)/tables/table3.md; echo
 	@echo "Report: $(DEMO)/report.html   Tables: $(DEMO)/tables/   Pictures: $(DEMO)/figures/"
 

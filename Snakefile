@@ -42,6 +42,7 @@ include: "rules/targets.smk"
 rule all:
     default_target: True
     input:
+        evaluated_runs("metrics.csv"),
         quality_files(),
         table_files(),
         figure_files(),

@@ -55,6 +55,12 @@ def planned_shard(stage):
     return shard
 
 
+def planned_clips(wildcards):
+    """Through the plan: the index alone."""
+    checkpoints.plan.get()
+    return f"{STUDY.folder}/index.csv"
+
+
 def planned_index(wildcards):
     """Through the plan: the index, who is eligible, and what tells that a clip may have changed."""
     checkpoints.plan.get()
@@ -103,6 +109,17 @@ def trained_refined_labels(wildcards):
     return refined_labels(STUDY.refinement)
 
 
+def every_labels(wildcards):
+    """All labels that the config asks for, made by propagation and by refinement."""
+    methods = (
+        [*STUDY.measured, STUDY.propagation]
+        if STUDY.families["propagated"]
+        else STUDY.measured
+    )
+    refined = [STUDY.refinement] if STUDY.families["refined"] else []
+    return [*map(pseudo_labels, dict.fromkeys(methods)), *map(refined_labels, refined)]
+
+
 def pictured_labels(wildcards):
     """The labels that a sheet of pictures shows."""
     return (
@@ -114,11 +131,7 @@ def pictured_labels(wildcards):
 
 def family_manifests(family):
     """All manifests of a family of experiments."""
-    return [
-        f"{STUDY.folder}/manifests/{experiment.id}/draw{draw}.csv"
-        for experiment in STUDY.families[family]
-        for draw in STUDY.draws
-    ]
+    return [f"{STUDY.folder}/manifests/{name}.csv" for name in STUDY.manifests(family)]
 
 
 def planned_manifests(family):
@@ -147,13 +160,12 @@ def every_manifest(wildcards):
 
 def evaluated_runs(file):
     """One file of every run."""
-    return [
-        f"{STUDY.folder}/runs/{network}/{experiment.id}/draw{draw}-seed{seed}/{file}"
-        for network in STUDY.networks
-        for experiment in STUDY.experiments
-        for draw in STUDY.draws
-        for seed in STUDY.seeds
-    ]
+    return [f"{STUDY.folder}/runs/{run}/{file}" for run in STUDY.runs]
+
+
+def truth_scan(wildcards):
+    """What makes quality due again; jobs on other nodes need not look."""
+    return STUDY.scan_truth() if workflow.is_main_process else ""
 
 
 def table_definition(wildcards):

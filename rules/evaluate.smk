@@ -24,6 +24,7 @@ rule evaluate:
         version=VERSIONS["evaluate"],
         root=str(STUDY.root),
         classes=STUDY.classes,
+        class_digest=STUDY.class_digest,
         results=results_folder,
         out=lambda wildcards, output: Path(output.metrics).parent,
     shell:

@@ -20,11 +20,12 @@ rule propagate:
         version=VERSIONS["propagate"],
         root=str(STUDY.root),
         classes=STUDY.classes,
+        class_digest=STUDY.class_digest,
         results=results_folder,
     shell:
         "fewframes propagate --shard {input.shard:q} --method {wildcards.method} --settings {params.settings:q}"
         " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --out {output.labels:q}"
-        " 2>&1 | tee {log:q}"
+        " --threads {threads} 2>&1 | tee {log:q}"
 
 
 checkpoint collect_pseudo:

@@ -7,6 +7,7 @@ OUTPUTS: quality/<method>.csv, figures/quality.{png,pdf}
 
 rule quality:
     input:
+        index=planned_clips,
         labels=measured_labels,
     output:
         table=report(
@@ -19,13 +20,15 @@ rule quality:
         "<data>/logs/quality/{method}.log",
     params:
         version=VERSIONS["quality"],
-        root=str(STUDY.root),
         truth=STUDY.truth,
+        truth_scan=truth_scan,
+        reach=STUDY.reach,
         classes=STUDY.classes,
+        class_digest=STUDY.class_digest,
         results=results_folder,
         splits=[f"--split {split}" for split in STUDY.measured_splits],
     shell:
-        "fewframes quality --method {wildcards.method} --root {params.root:q} --truth {params.truth:q}"
+        "fewframes quality --method {wildcards.method} --truth {params.truth:q} --reach {params.reach}"
         " --classes {params.classes:q} --results {params.results:q} {params.splits} --out {output.table:q}"
         " --labels {input.labels:q} 2>&1 | tee {log:q}"
 

@@ -28,6 +28,7 @@ rule table:
         settings=STUDY.table_settings(),
         version=VERSIONS["tables"],
         classes=STUDY.classes,
+        class_digest=STUDY.class_digest,
         results=results_folder,
         out=lambda wildcards, output: Path(output.csv).with_suffix(""),
     shell:
@@ -68,7 +69,6 @@ rule cost:
         metrics=evaluated_runs("metrics.csv"),
         manifests=every_manifest,
         catalogue=CATALOGUE,
-        definitions=[EXPERIMENTS / f"{table}.yaml" for table in STUDY.tables],
     output:
         png=report(
             "<data>/figures/cost.png",
@@ -84,12 +84,13 @@ rule cost:
         settings=STUDY.table_settings(),
         version=VERSIONS["figures"],
         classes=STUDY.classes,
+        class_digest=STUDY.class_digest,
         results=results_folder,
         network=next(iter(STUDY.networks), ""),
         out=lambda wildcards, output: Path(output.png).with_suffix(""),
     shell:
         "fewframes figure cost --network {params.network} --classes {params.classes:q} --settings {params.settings:q}"
-        " --catalogue {input.catalogue:q} --results {params.results:q} --out {params.out:q} {input.definitions:q} 2>&1 | tee {log:q}"
+        " --catalogue {input.catalogue:q} --results {params.results:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule picture:
@@ -113,6 +114,7 @@ rule picture:
         version=VERSIONS["figures"],
         root=str(STUDY.root),
         classes=STUDY.classes,
+        class_digest=STUDY.class_digest,
         results=results_folder,
         out=lambda wildcards, output: Path(output.png).with_suffix(""),
     shell:

@@ -1,9 +1,9 @@
 """What one asks Snakemake for by name, beside `all`: a part of it."""
 
 
-rule pseudo_labels:
+rule labels:
     input:
-        trained_pseudo_labels,
+        every_labels,
     localrule: True
 
 

@@ -21,13 +21,21 @@ rule train:
         gpu=1,
     params:
         settings=lambda wildcards: STUDY.training_settings(wildcards.network),
+        # No input: a second input function beside the checkpoint's makes Snakemake train whenever the plan runs.
+        pretrained=lambda wildcards: STUDY.pretrained(wildcards.network),
+        # Asking for `threads` keeps a param out of the rerun triggers: this one must make nothing due.
+        housekeeping=lambda wildcards, threads: STUDY.training_housekeeping(
+            wildcards.network
+        ),
         version=VERSIONS["train"],
         root=str(STUDY.root),
         classes=STUDY.classes,
+        class_digest=STUDY.class_digest,
         results=results_folder,
         out=lambda wildcards, output: Path(output.model).parent,
         checkpoints=lambda wildcards, output: Path(output.model).parent / "checkpoints",
     shell:
-        "fewframes train --manifest {input.manifest:q} --settings {params.settings:q} --root {params.root:q}"
-        " --classes {params.classes:q} --results {params.results:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --checkpoints {params.checkpoints:q} 2>&1 | tee {log:q}"
+        "fewframes train --manifest {input.manifest:q} --settings {params.settings:q}"
+        " --housekeeping {params.housekeeping:q} --root {params.root:q} --classes {params.classes:q}"
+        " --results {params.results:q} --seed {wildcards.seed} --threads {threads} --out {params.out:q}"
+        " --checkpoints {params.checkpoints:q} 2>&1 | tee {log:q}"

@@ -109,7 +109,8 @@ def test_an_unknown_method_and_an_unknown_setting(city, tmp_path):
 
 def test_a_bad_experiment_and_bad_settings(city, tmp_path):
     result = plan(city, tmp_path, experiments={"b": {"offset": [0]}})
-    assert_one_sentence(result, "'b' has the unknown key 'offset'")
+    assert_one_sentence(result, "'offset' is an unknown key")
+    assert_one_sentence(call("plan", "--settings", "{}", "--out", tmp_path), "--settings lacks the key")
     assert_one_sentence(call("plan", "--settings", "nothing.yaml", "--out", tmp_path), "nothing.yaml")
 
 
@@ -135,7 +136,7 @@ def test_measuring_without_truth(city, tmp_path):
     write_clips(tmp_path / "index.csv", [Clip("c", "train", "g", "i.png", truth="{frame}.png")])
     (tmp_path / "0000.csv").write_text("clip,offset,file\nc,1,c.h5\n")
     result = call(
-        "quality", "--method", "flow", "--root", city, "--classes", "cityscapes", "--results", tmp_path, "--split",
+        "quality", "--method", "flow", "--reach", 1, "--classes", "cityscapes", "--results", tmp_path, "--split",
         "train", "--truth", tmp_path / "nowhere", "--labels", tmp_path / "0000.csv", "--out", tmp_path / "q.csv",
     )  # fmt: skip
     assert_one_sentence(result, "nowhere", "dataset.truth")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,16 @@ class _Settings(click.ParamType[Any]):
             raise UserError(f"Settings '{value}' are neither JSON nor a readable YAML file ({error}).") from error
         if not isinstance(settings, dict):
             raise UserError(f"Settings '{value}' must map keys to values.")
-        return settings
+        return _Given(settings)
+
+
+class _Given(dict[str, Any]):
+    """Settings that say which key they lack."""
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(
+            f"--settings lacks the key '{key}': `snakemake -n -p` shows this stage with all of its settings."
+        )
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -51,6 +59,9 @@ _out = _path("--out", "What to write.")
 _classes = click.option("--classes", required=True, help="Class table: a name or a YAML file.")
 _method = click.option("--method", required=True, help="The method's name.")
 _settings = click.option("--settings", type=_Settings(), default="{}", help="The stage's settings: JSON, or a file.")
+
+_threads = click.option("--threads", default=0, show_default=True, help="CPU threads; 0 leaves it to the libraries.")
+_device = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 _catalogue = _path("--catalogue", "The catalogue of experiments (YAML).")
 
 
@@ -107,13 +118,22 @@ def plan(settings: dict[str, Any], out: Path) -> None:
 @_classes
 @_results
 @_out
+@_threads
 def propagate(
-    shard: Path, method: str, settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path
+    shard: Path,
+    method: str,
+    settings: dict[str, Any],
+    root: Path,
+    classes: str,
+    results: Path,
+    out: Path,
+    threads: int,
 ) -> None:
     """Carry the key frames' labels of a shard to their neighbours."""
     from fewframes.core.labels import load_class_table
     from fewframes.labelling.propagation.driver import propagate_shard
 
+    _limit_opencv(threads)
     propagate_shard(shard, method, settings, root, load_class_table(classes), results, out)
 
 
@@ -125,13 +145,22 @@ def propagate(
 @_classes
 @_results
 @_out
+@_threads
 def refine(
-    shard: Path, method: str, settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path
+    shard: Path,
+    method: str,
+    settings: dict[str, Any],
+    root: Path,
+    classes: str,
+    results: Path,
+    out: Path,
+    threads: int,
 ) -> None:
     """Refine the coarse labels of a shard."""
     from fewframes.core.labels import load_class_table
     from fewframes.labelling.refinement.driver import refine_shard
 
+    _limit_opencv(threads)
     refine_shard(shard, method, settings, root, load_class_table(classes), results, out)
 
 
@@ -147,19 +176,19 @@ def collect(out: Path, shards: tuple[Path, ...]) -> None:
 
 @app.command()
 @_method
-@_root
 @_classes
 @_results
 @_path("--truth", "The folder of dense labels.")
+@click.option("--reach", type=int, required=True, help="How far from the key frame, in frames.")
 @click.option("--split", "splits", multiple=True, required=True, help="A split whose clips are measured (repeatable).")
 @_labels
 @_out
 def quality(
     method: str,
-    root: Path,
     classes: str,
     results: Path,
     truth: Path,
+    reach: int,
     splits: tuple[str, ...],
     labels: Path,
     out: Path,
@@ -170,7 +199,7 @@ def quality(
     from fewframes.labelling.quality import write_quality
 
     clips = [clip for clip in read_clips(results / "index.csv") if clip.split in splits]
-    write_quality(method, labels, clips, results, truth, load_class_table(classes), out)
+    write_quality(method, labels, clips, reach, results, truth, load_class_table(classes), out)
 
 
 @app.command()
@@ -198,17 +227,19 @@ def manifests(
 @app.command()
 @_path("--manifest", "The training samples.")
 @_settings
+@click.option("--housekeeping", type=_Settings(), default="{}", help="More settings, which no result depends on.")
 @_root
 @_classes
 @_results
 @click.option("--seed", default=0, show_default=True, help="Decides initialisation, order and augmentation.")
 @_out
 @_path("--checkpoints", "Folder of the checkpoints that a killed training goes on from.")
-@click.option("--threads", default=0, help="CPU threads; 0 leaves it to torch.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@_threads
+@_device
 def train(
     manifest: Path,
     settings: dict[str, Any],
+    housekeeping: dict[str, Any],
     root: Path,
     classes: str,
     results: Path,
@@ -219,11 +250,12 @@ def train(
     device: str,
 ) -> None:
     """Train a network on a manifest; goes on where a killed training stopped."""
-    _limit_threads(threads)
     from fewframes.core.labels import load_class_table
     from fewframes.learning import training
 
-    training.train(manifest, root, results, load_class_table(classes), settings, seed, out, checkpoints, device)
+    table = load_class_table(classes)
+    chosen = {**settings, **housekeeping}
+    training.train(manifest, root, results, table, chosen, seed, out, checkpoints, device, threads or None)
 
 
 @app.command()
@@ -234,7 +266,8 @@ def train(
 @_classes
 @_results
 @_out
-@click.option("--threads", default=0, help="CPU threads; 0 leaves it to torch.")
+@_threads
+@_device
 def evaluate(
     model: Path,
     manifest: Path,
@@ -244,13 +277,21 @@ def evaluate(
     results: Path,
     out: Path,
     threads: int,
+    device: str,
 ) -> None:
     """Score a trained network: confusion matrices, mIoU, mAcc, per class."""
-    _limit_threads(threads)
     from fewframes.core.labels import load_class_table
     from fewframes.learning import evaluation
 
-    evaluation.evaluate(model, manifest, root, results, load_class_table(classes), out, settings)
+    table = load_class_table(classes)
+    evaluation.evaluate(model, manifest, root, results, table, out, settings, device, threads or None)
+
+
+def _limit_opencv(threads: int) -> None:
+    import cv2
+
+    if threads:
+        cv2.setNumThreads(threads)
 
 
 _definition = _path("--definition", "The table's definition (YAML).")
@@ -308,26 +349,15 @@ def figure4(definition: Path, settings: dict[str, Any], catalogue: Path, results
 @_classes
 @_results
 @_out
-@click.argument("definitions", type=_PATH, nargs=-1, required=True)
-def cost(
-    definitions: tuple[Path, ...],
-    network: str,
-    settings: dict[str, Any],
-    catalogue: Path,
-    classes: str,
-    results: Path,
-    out: Path,
-) -> None:
-    """mIoU against hours of annotation, a point an experiment of the tables' DEFINITIONS."""
+def cost(network: str, settings: dict[str, Any], catalogue: Path, classes: str, results: Path, out: Path) -> None:
+    """mIoU against hours of annotation, a point an experiment."""
     from fewframes.core.labels import load_class_table
     from fewframes.experiments.schemes import load_catalogue
     from fewframes.reporting.figures import write_cost_curve
     from fewframes.reporting.statistics import Grid
 
-    grid = Grid.of(results, settings)
-    write_cost_curve(
-        definitions, load_catalogue(catalogue), grid, load_class_table(classes), network, out, settings["note"]
-    )
+    grid, table = Grid.of(results, settings), load_class_table(classes)
+    write_cost_curve(load_catalogue(catalogue), grid, table, network, out, settings["note"])
 
 
 @figure.command(name="quality")
@@ -373,12 +403,6 @@ def refinement(settings: dict[str, Any], root: Path, classes: str, results: Path
 
     clips = read_clips(results / "index.csv")
     write_refinement_sheet(clips, labels, root, results, load_class_table(classes), out, settings["note"])
-
-
-def _limit_threads(threads: int) -> None:
-    # Before torch is imported: its OpenMP pool is sized once.
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def main() -> None:

@@ -44,9 +44,9 @@ def test_an_unwritable_place_is_named(tmp_path):
         write_csv(tmp_path / "file" / "x.csv", ["a"], [])
 
 
-def test_a_full_disk_is_named():
+def test_a_full_disk_is_named(tmp_path):
     # /dev/full is the kernel's own full disk.
-    with pytest.raises(UserError, match="No space left"), written_whole("/tmp/x"), open("/dev/full", "w") as full:
+    with pytest.raises(UserError, match="No space left"), written_whole(tmp_path / "x"), open("/dev/full", "w") as full:
         full.write("x")
 
 
@@ -56,6 +56,12 @@ def test_a_missing_column_is_named(tmp_path):
     assert read_csv(path, ["a"]) == [{"a": "1"}]
     with pytest.raises(UserError, match="no column 'b'"):
         read_csv(path, ["a", "b"])
+
+
+def test_an_empty_file_is_named(tmp_path):
+    (tmp_path / "x.csv").touch()
+    with pytest.raises(UserError, match=r"x\.csv has no column 'a'"):
+        read_csv(tmp_path / "x.csv", ["a"])
 
 
 def make_file(path, content, age=10):
@@ -77,6 +83,11 @@ def test_hashes_are_of_content_and_kept(tmp_path, monkeypatch):
     assert read == []
     make_file(one, b"else", age=5)
     assert again.of(one) == "read again"
+
+
+def test_what_another_process_is_writing_is_not_read(tmp_path):
+    (tmp_path / ".plan.csv.ab12.csv").write_text("path,size,ti")
+    assert ContentHashes(tmp_path, "mine").of(make_file(tmp_path / "1", b"x"))
 
 
 def test_a_file_that_just_changed_is_not_kept(tmp_path, monkeypatch):

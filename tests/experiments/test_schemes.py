@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 
 import pytest
@@ -91,13 +92,18 @@ def test_an_unknown_experiment_lists_the_known():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x: {ofsets: [0]}", "unknown key 'ofsets'"),
-        ("x: {offsets: []}", "offsets must be"),
-        ("x: {offsets: [1, 1]}", "offsets must be"),
-        ("x: {coarse_percent: 101}", "between 0 and 100"),
+        ("x: {ofsets: [0]}", "'ofsets' is an unknown key"),
+        ("x: {offsets: []}", "list of whole numbers"),
+        ("x: {offsets: 3}", "list of whole numbers"),
+        ("x: {offsets: [0.5]}", "list of whole numbers"),
+        ("x: {offsets: [1, 1]}", "must be different"),
+        ("x: {coarse_percent: 101}", "from 0 to 100"),
+        ("x: {coarse_percent: many}", "from 0 to 100"),
         ("x: {labels: fine}", "raw or refined"),
         ("x: {offsets: [0, 1], coarse_percent: 5}", "cannot be mixed"),
         ("x: {clips: some}", "matched or all"),
+        ("x:", "a recipe maps keys"),
+        ("my_x: {offsets: [0]}", "small letters, digits and hyphens"),
         ("- x", "must map"),
         ("x: [", "not a readable catalogue"),
     ],
@@ -107,3 +113,25 @@ def test_a_bad_catalogue_names_the_experiment(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         load_catalogue(path)
+
+
+def test_counts_and_manual_shares_are_the_papers():
+    reference = Path(__file__).parents[2] / "workflow/experiments/paper/table1.csv"
+    eligible = clips(f"c{i:04d}" for i in range(2975))
+    with reference.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 18
+    for row in rows:
+        experiment = CATALOGUE[row["scheme"].lower()]
+        samples = picks(experiment, eligible, 0)
+        assert list(experiment.offsets) == [int(o) for o in row["frame_offsets"].split()]
+        assert len(samples) == int(row["total_samples"])
+        manual = 100 * sum(p.kind == "fine" for p in samples) / len(samples)
+        assert f"{manual:.2f}" == row["manual_percent"]
+
+
+def test_only_experiments_that_choose_are_drawn_more_than_once():
+    eligible = clips(f"c{i:02d}" for i in range(30))
+    for experiment in CATALOGUE.values():
+        different = {tuple(picks(experiment, eligible, draw)) for draw in (0, 1, 2)}
+        assert len(different) == len(experiment.draws_of([0, 1, 2])), experiment.id

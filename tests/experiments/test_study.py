@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from fewframes.core.errors import UserError
+from fewframes.datasets.toycity import ToyCitySettings
 from fewframes.experiments.study import Study
+from fewframes.labelling.propagation.flow import FlowSettings
+from fewframes.labelling.refinement.grabcut import GrabCutSettings
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -29,6 +33,20 @@ def keys(schema, path=""):
         yield from keys(block, f"{path}{name}.")
 
 
+def defaults_of(schema, *path):
+    for key in path:
+        schema = schema["properties"][key]
+    return {name: block["default"] for name, block in schema["properties"].items() if "default" in block}
+
+
+def test_defaults_are_the_codes_own():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    assert defaults_of(schema, "propagation", "flow") == asdict(FlowSettings())
+    assert defaults_of(schema, "refinement", "grabcut") == asdict(GrabCutSettings())
+    city = asdict(ToyCitySettings())
+    assert {**city, **defaults_of(schema, "toycity")} == city
+
+
 def test_every_key_has_a_description_and_a_default():
     schema = yaml.safe_load(SCHEMA.read_text())
     # `toycity` generates data where it stands; the names of networks are chosen, not defaulted.
@@ -36,7 +54,8 @@ def test_every_key_has_a_description_and_a_default():
     for name, block in keys(schema):
         assert block.get("description"), name
         assert "default" in block or name in chosen, name
-        assert block["type"] != "object" or block.get("additionalProperties") is False or block["default"] == {}, name
+        # What a reader understands is the reader's to check.
+        assert block["type"] != "object" or block.get("additionalProperties") is False or name == "dataset.options"
 
 
 @pytest.mark.parametrize("config", ["config.yaml", *(f"workflow/configs/{n}.yaml" for n in ("camvid", "cityscapes"))])
@@ -55,6 +74,9 @@ def test_the_configs_of_the_repository_are_valid(config):
         ({"training": {"tmanet": {"network": {"backbon": "x"}}}}, "backbon"),
         ({"training": {"segformer": {}}}, "segformer"),
         ({"shards": 0}, "shards"),
+        ({"propagation": {"flow": {"max_disagree": 1}}}, "max_disagree"),
+        ({"refinement": {"none": {"x": 1}}}, "'x'"),
+        ({"dataset": {"name": "d", "root": ".", "reader": "cityscape"}}, "cityscape"),
         ({"draws": ["x"]}, "draws"),
         ({"evaluation": {"mode": "all"}}, "mode"),
     ],
@@ -77,6 +99,41 @@ def test_a_typo_names_its_key(tmp_path, change, named):
 def test_what_a_schema_cannot_see_is_one_sentence(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         study(tmp_path, **change)
+
+
+def test_results_that_cannot_be_written_are_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is no folder that you may write to"):
+        study(tmp_path, results=str(tmp_path / "file"))
+
+
+def test_other_backbone_weights_are_noticed_and_absent_ones_named(tmp_path):
+    weights = tmp_path / "resnet.safetensors"
+    changed = {"training": {"tmanet": {"network": {"pretrained": str(weights)}}}}
+    with pytest.raises(UserError, match=r"resnet\.safetensors does not exist"):
+        study(tmp_path, **changed).pretrained("tmanet")
+    weights.write_text("1")
+    before = study(tmp_path, **changed).pretrained("tmanet")
+    weights.write_text("22")
+    assert study(tmp_path, **changed).pretrained("tmanet") != before != ""
+    assert study(tmp_path).pretrained("tmanet") == ""
+
+
+def test_housekeeping_is_no_setting_that_results_depend_on(tmp_path):
+    plain = study(tmp_path)
+    other = study(tmp_path, training={"tmanet": {"checkpoint_every": 7, "workers": 0, "cache_mb": 1}})
+    assert plain.training_settings("tmanet") == other.training_settings("tmanet")
+    assert plain.training_housekeeping("tmanet") != other.training_housekeeping("tmanet")
+
+
+def test_an_experiment_that_takes_every_clip_alike_is_run_in_one_draw(tmp_path):
+    ids = ["n1", "p2", "all-b11", "coarse-50", "coarse-100", "coarse-100-refined"]
+    many = study(tmp_path, experiments=ids, draws=[0, 1, 2], seeds=[4, 5])
+    draws = {id_: {run.split("/")[2].split("-")[0] for run in many.runs if run.split("/")[1] == id_} for id_ in ids}
+    assert {id_: len(found) for id_, found in draws.items()} == {
+        "n1": 1, "p2": 3, "all-b11": 1, "coarse-50": 3, "coarse-100": 1, "coarse-100-refined": 1,
+    }  # fmt: skip
+    assert len(many.runs) == (1 + 3 + 1 + 3 + 1 + 1) * 2
 
 
 def test_a_missing_dataset_is_named_unless_it_is_generated(tmp_path):

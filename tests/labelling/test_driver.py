@@ -142,7 +142,7 @@ def test_quality_scores_claimed_copied_and_all_pixels(root):
     for method in ("flow", "copy"):
         out = results / "quality" / f"{method}.csv"
         made = results / "pseudo" / method / "0000.csv"
-        write_quality(method, made, [clip()], results, root / "truth", CLASSES, out)
+        write_quality(method, made, [clip()], 3, results, root / "truth", CLASSES, out)
         with out.open(newline="") as file:
             rows |= {(method, r["offset"], r["class"]): r for r in csv.DictReader(file)}
     assert {offset for _, offset, _ in rows} == {"-3", "-1", "1", "3", "±1", "±3"}
@@ -161,7 +161,7 @@ def test_quality_without_truth_says_so(root):
     results = root.parent / "results"
     made = results / "pseudo/copy/0000.csv"
     with pytest.raises(UserError, match="with dense truth below"):
-        write_quality("copy", made, [clip()], results, root / "nowhere", CLASSES, results / "q.csv")
+        write_quality("copy", made, [clip()], 3, results, root / "nowhere", CLASSES, results / "q.csv")
 
 
 def refine(root, method="grabcut", settings=None, one=None):

@@ -1,5 +1,9 @@
 import csv
+import dataclasses
+import functools
+import inspect
 import json
+import multiprocessing
 import os
 import pickle
 import signal
@@ -12,12 +16,24 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from PIL import Image
 
 from fewframes.core.errors import UserError
+from fewframes.core.labels import ClassTable
 from fewframes.learning import training
-from fewframes.learning.training import TrainingSettings, learning_rate, total_loss, train
+from fewframes.learning.lease import lease
+from fewframes.learning.networks.tmanet import TMANet
+from fewframes.learning.training import (
+    TrainingSettings,
+    learning_rate,
+    total_loss,
+    train,
+    training_fingerprint,
+    use_threads,
+)
 
+ROOT = Path(__file__).parents[2]
 FILES = ["log.csv", "model.safetensors", "training.json"]
 
 
@@ -97,9 +113,36 @@ training.train(**{**run, "classes": load_class_table("camvid")})
 """
     child = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(run), check=False, capture_output=True)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    assert (tmp_path / "c" / "lease").exists()
     train(**{**run, "classes": tiny.classes})
-    assert "resuming at iteration 3" in capsys.readouterr().err
+    spoken = capsys.readouterr().err
+    assert "which is gone: taking over" in spoken
+    assert "resuming at iteration 3" in spoken
     assert contents(tmp_path) == uninterrupted
+
+
+def test_a_folder_that_is_being_trained_into_is_refused(tiny, settings, tmp_path, monkeypatch) -> None:
+    run = {**tiny.arguments(), "settings": settings, "seed": 3, "out": tmp_path / "o", "checkpoints": tmp_path / "c"}
+    monkeypatch.setattr(training, "lease", functools.partial(lease, beat=0.2))
+    with lease(tmp_path / "c", beat=0.02), pytest.raises(UserError, match="is being trained by process"):
+        train(**run)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(("step", "checkpoint_every"), [(3, 3), (8, 100)])
+def test_a_training_that_lost_its_lease_writes_nothing(
+    tiny, settings, tmp_path, monkeypatch, step: int, checkpoint_every: int
+) -> None:
+    def take_over() -> None:
+        (tmp_path / "theirs").write_text('{"token": "theirs"}')
+        (tmp_path / "theirs").replace(tmp_path / "c" / "lease")
+
+    changed = {**settings, "checkpoint_every": checkpoint_every}
+    at_step(monkeypatch, step, take_over)
+    with pytest.raises(UserError, match=r"c is no longer this training's"):
+        train(**tiny.arguments(), settings=changed, seed=3, out=tmp_path / "o", checkpoints=tmp_path / "c")
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["lease"]
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -148,6 +191,24 @@ def test_workers_and_cache_change_nothing_that_is_trained(tiny, settings, uninte
     assert result["log.csv"] == uninterrupted["log.csv"]
 
 
+@pytest.mark.parametrize(("cache_mb", "expected"), [(0, 2), (512, 0)])
+def test_samples_held_in_memory_need_no_workers(
+    tiny, settings, tmp_path, monkeypatch, cache_mb: float, expected: int
+) -> None:
+    seen: list[int] = []
+    at_step(monkeypatch, 1, lambda: seen.append(len(multiprocessing.active_children())))
+    changed = {**settings, "workers": 2, "cache_mb": cache_mb, "iterations": 20}
+    train(**tiny.arguments(), settings=changed, seed=3, out=tmp_path, checkpoints=tmp_path / "c")
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(None, 2), (0, 2), (1, 1)])
+def test_threads_are_as_many_as_named(threads: int | None, expected: int) -> None:
+    torch.set_num_threads(2)
+    use_threads(threads)
+    assert torch.get_num_threads() == expected
+
+
 def test_another_seed_trains_other_weights(tiny, settings, uninterrupted, tmp_path) -> None:
     train(**tiny.arguments(), settings=settings, seed=4, out=tmp_path, checkpoints=tmp_path / "c")
     assert contents(tmp_path)["model.safetensors"] != uninterrupted["model.safetensors"]
@@ -168,6 +229,37 @@ def test_samples_of_ignore_alone_train_without_harm(own_tiny, settings, tmp_path
     labelled = {**settings, "iterations": 2, "ignore_in_loss_mean": True}
     train(**own_tiny.arguments(), settings=labelled, seed=3, out=tmp_path / "o", checkpoints=tmp_path / "c")
     assert [row["loss"] for row in csv.DictReader((tmp_path / "o" / "log.csv").open())] == ["0.000000"] * 2
+
+
+def test_the_defaults_are_those_of_the_config() -> None:
+    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+    described = dict(schema["properties"]["training"]["properties"]["tmanet"]["properties"])
+    structure = described.pop("network")["properties"]
+    ours = dataclasses.asdict(TrainingSettings(network={}))
+    del ours["network"]
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in ours.items()}
+    assert {key: value["default"] for key, value in described.items()} == plain
+    parameters = {key: value.default for key, value in inspect.signature(TMANet).parameters.items()}
+    del parameters["classes"], parameters["auxiliary"]
+    assert {key: value["default"] for key, value in structure.items()} == parameters
+
+
+def test_a_training_is_another_one_where_what_it_depends_on_changed(tiny, settings, tmp_path) -> None:
+    weights = tmp_path / "weights.safetensors"
+
+    def fingerprint(classes: ClassTable = tiny.classes, seed: int = 3, **changed: Any) -> str:
+        return training_fingerprint(tiny.manifest, classes, TrainingSettings.parse({**settings, **changed}), seed)
+
+    weights.write_bytes(b"one")
+    pretrained = {"network": {**settings["network"], "pretrained": str(weights)}}
+    before = fingerprint(**pretrained)
+    weights.write_bytes(b"two")
+    sky = dataclasses.replace(tiny.classes.classes[0], id=99)
+    other_ids = dataclasses.replace(tiny.classes, classes=(sky, *tiny.classes.classes[1:]))
+    assert other_ids.names == tiny.classes.names
+    prints = {fingerprint(), fingerprint(other_ids), fingerprint(seed=4), fingerprint(lr=0.02)}
+    assert len(prints | {before, fingerprint(**pretrained)}) == 6
+    assert fingerprint(workers=0, cache_mb=1, checkpoint_every=7) == fingerprint()
 
 
 def test_the_learning_rate_is_the_published_one() -> None:
@@ -195,6 +287,7 @@ def test_the_loss_is_divided_by_all_pixels_or_by_the_labelled_ones() -> None:
     [
         ({"lerning_rate": 1}, "training.lerning_rate is no setting"),
         ({"iterations": 0}, "training.iterations is 0"),
+        ({"network": {"name": "tmanet", "pretrained": "none"}}, "network.pretrained none does not fit"),
         ({"crop": [32]}, r"training.crop is \[32\]"),
         ({"scale": [2, 1]}, r"training.scale is \[2, 1\]"),
         ({"optimiser": "adam"}, "training.optimiser is 'adam'"),

@@ -10,6 +10,11 @@ from fewframes.reporting.statistics import Grid
 MINUTES = {"fine": 90.0, "coarse": 7.0}
 
 
+def grid_of(results, draws, seeds):
+    experiments = ["b3"]
+    return Grid(results, ("tmanet", "tdnet"), dict.fromkeys(experiments, draws), seeds)
+
+
 def write_manifest(path: Path, samples: list[tuple[str, int, str]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
@@ -54,5 +59,5 @@ def test_minutes_that_are_missing_matter_only_where_they_count():
 def test_the_mean_over_the_draws_that_are_there(tmp_path):
     write_manifest(tmp_path / "manifests/b3/draw0.csv", [("a", 0, "fine")])
     write_manifest(tmp_path / "manifests/b3/draw2.csv", [("a", 0, "fine"), ("b", 0, "fine")])
-    assert read_cost(Grid(tmp_path, (0, 1, 2), (0,)), "b3") == Cost(fine=1.5, coarse=0, samples=1.5, manual=1.5)
-    assert read_cost(Grid(tmp_path, (1,), (0,)), "b3") is None
+    assert read_cost(grid_of(tmp_path, (0, 1, 2), (0,)), "b3") == Cost(fine=1.5, coarse=0, samples=1.5, manual=1.5)
+    assert read_cost(grid_of(tmp_path, (1,), (0,)), "b3") is None

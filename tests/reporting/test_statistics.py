@@ -8,6 +8,11 @@ from fewframes.core.errors import UserError
 from fewframes.reporting.statistics import Grid, Spread, read_scores, spread
 
 
+def grid_of(results, draws, seeds):
+    experiments = ["b3"]
+    return Grid(results, ("tmanet", "tdnet"), dict.fromkeys(experiments, draws), seeds)
+
+
 def write_metrics(results: Path, network: str, experiment: str, draw: int, seed: int, text: str) -> None:
     path = results / "runs" / network / experiment / f"draw{draw}-seed{seed}" / "metrics.csv"
     path.parent.mkdir(parents=True)
@@ -64,13 +69,13 @@ def test_only_the_grids_finished_runs_count(tmp_path):
     write_metrics(tmp_path, "tmanet", "b3", 1, 1, text.format(54, 62))
     write_metrics(tmp_path, "tmanet", "b3", 1, 0, text.format("", ""))  # no class was defined
     write_metrics(tmp_path, "tmanet", "b3", 5, 0, text.format(99, 99))  # a draw that is not planned
-    scores = read_scores(Grid(tmp_path, (0, 1), (0, 1)), "tmanet", "b3")
+    scores = read_scores(grid_of(tmp_path, (0, 1), (0, 1)), "tmanet", "b3")
     assert (scores.miou.n, scores.miou.mean, scores.macc.mean) == (2, 52.0, 61.0)
-    assert read_scores(Grid(tmp_path, (0, 1), (0, 1)), "tdnet", "b3").miou == Spread()
+    assert read_scores(grid_of(tmp_path, (0, 1), (0, 1)), "tdnet", "b3").miou == Spread()
 
 
 @pytest.mark.parametrize("text", ["class,iou,accuracy\nroad,1,2\n", "class,iou,accuracy\nmean,high,2\n"])
 def test_metrics_without_a_legible_mean_are_named(tmp_path, text):
     write_metrics(tmp_path, "tmanet", "b3", 0, 0, text)
     with pytest.raises(UserError, match=r"draw0-seed0/metrics\.csv .* 'mean'"):
-        read_scores(Grid(tmp_path, (0,), (0,)), "tmanet", "b3")
+        read_scores(grid_of(tmp_path, (0,), (0,)), "tmanet", "b3")

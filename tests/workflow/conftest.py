@@ -5,14 +5,11 @@ import shutil
 import pytest
 from study import Study
 
-from fewframes.datasets.toycity import ToyCitySettings, write_toycity
-
 
 @pytest.fixture(scope="session")
 def finished_study(tmp_path_factory):
     """The tiny study after its first run."""
     folder = tmp_path_factory.mktemp("study")
-    write_toycity(folder / "city", ToyCitySettings(train=6, val=2, train_extra=1, height=64, width=128))
     study = Study(folder)
     study.configure()
     run = study.run()

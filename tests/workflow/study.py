@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 EXPERIMENTS = ["n1", "b3", "coarse-50", "coarse-50-refined"]
 CONFIG = {
     "dataset": {"name": "toy", "root": "city", "truth": "city-truth"},
+    "toycity": {"train": 6, "val": 2, "train_extra": 1, "height": 64, "width": 128},
     "shards": 2,
     "quality": {"methods": ["flow"], "reach": 2},
     "experiments": EXPERIMENTS,

@@ -11,11 +11,11 @@ def test_killed_in_mid_propagation_repeats_no_finished_clip(study):
     for path in (study.results / "pseudo").rglob("*.*"):
         path.unlink()
 
-    study.killed(lambda: len(study.label_files()) >= 2, "pseudo_labels")
+    study.killed(lambda: len(study.label_files()) >= 2, "labels")
     finished = study.label_files()
     assert 2 <= len(finished) < 6
     study.unlock()
-    run = study.run("pseudo_labels")
+    run = study.run("labels")
     assert run.code == 0, run.output
     after = study.label_files()
     assert len(after) == 6

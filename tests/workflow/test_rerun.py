@@ -1,6 +1,7 @@
 """What runs again when something changes, each in one invocation (DESIGN of the flow: docs/explanation/reruns.md)."""
 
 import os
+import re
 import time
 
 import numpy as np
@@ -130,12 +131,55 @@ def test_another_learning_rate_only_trains(study):
     assert not {"plan", "propagate", "refine"} & {rule for rule, _ in run.jobs}
 
 
+def test_settings_that_no_result_depends_on_change_nothing(study):
+    study.configure(training={"tmanet": {**CONFIG["training"]["tmanet"], "checkpoint_every": 1, "workers": 0}})
+    assert study.run().jobs == []
+
+
 def test_another_setting_of_refinement_spares_propagation(study):
-    study.configure(refinement={"grabcut": {"iterations": 1}})
+    study.configure(refinement={"grabcut": {"max_growth": 1.0}})
     run = study.run()
     assert run.code == 0, run.output
     assert run.of("propagate") == [] and len(run.of("refine")) == 2
-    assert run.experiments("train") <= {"coarse-50-refined"}
+    assert run.experiments("train") == {"coarse-50-refined"}
+
+
+def test_further_draws_train_only_what_they_change(study):
+    study.configure(draws=[0, 1], experiments=["n1", "b3"])
+    run = study.run()
+    assert run.code == 0, run.output
+    assert run.of("train") == ["network=tmanet, experiment=b3, draw=1, seed=0"]
+    table = (study.results / "tables/table1.md").read_text()
+    assert re.search(r"N1 .*\(1\)", table) and re.search(r"B3 .*\(2\)", table)
+
+
+def test_a_deleted_label_file_is_made_again_as_its_message_says(study):
+    labels = study.label_files()
+    (study.results / "pseudo/flow/labels" / min(labels)).unlink()
+    run = study.run("labels", options=["--forcerun", "propagate", "refine"])
+    assert run.code == 0, run.output
+    after = study.label_files()
+    assert after.keys() == labels.keys() and sum(after[name] != labels[name] for name in labels) == 1
+    run = study.run()
+    assert run.code == 0, run.output
+    assert run.of("train") == run.of("quality") == []
+
+
+def test_a_corrected_truth_is_measured_again(study):
+    before = (study.results / "quality/flow.csv").read_text()
+    for path in study.folder.glob("city-truth/train/*/*_labelIds.png"):
+        Image.fromarray(np.full_like(np.array(Image.open(path)), 7)).save(path)
+    run = study.run()
+    assert run.code == 0, run.output
+    assert (study.results / "quality/flow.csv").read_text() != before
+    assert run.of("propagate") == run.of("train") == []
+
+
+def test_the_report_is_made(study):
+    run = study.run(options=["--report", "report.html"])
+    assert run.code == 0, run.output
+    text = (study.folder / "report.html").read_text()
+    assert "Mixtures of manual and propagated labels" in text and "propagation.png" in text
 
 
 def test_a_dataset_copied_without_its_times_makes_no_label_anew(study):

@@ -19,6 +19,9 @@ from fewframes.core.files import digest, read_csv, write_csv
 SOURCES = ("fine", "coarse")
 """Kinds of manual annotation a clip's key frame can have."""
 
+LABEL_COLUMNS = ("clip", "offset", "file", "fingerprint", "checksum")
+"""Columns of the CSVs of labels that propagation and refinement declare: one row a label made."""
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

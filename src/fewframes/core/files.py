@@ -97,9 +97,10 @@ def read_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
         with Path(path).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
+            present = reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read ({error}): make it again with `snakemake`.") from error
-    missing = [c for c in columns if c not in (reader.fieldnames or ())]
+    missing = [c for c in columns if c not in present]
     if missing:
         raise UserError(f"{path} has no column '{missing[0]}': it needs {', '.join(columns)}.")
     return rows
@@ -117,7 +118,7 @@ class ContentHashes:
         self._own = self._folder / f"{writer}.csv"
         self._known: dict[tuple[str, int, int], str] = {}
         self._new: dict[tuple[str, int, int], str] = {}
-        for file in sorted(self._folder.glob("*.csv")):
+        for file in sorted(self._folder.glob("[!.]*.csv")):  # a leading dot: half-written
             for row in read_csv(file, ("path", "size", "time", "hash")):
                 key = (row["path"], int(row["size"]), int(row["time"]))
                 self._known[key] = row["hash"]

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json, written_whole
 
+_MEND = "have it made again by `snakemake --forcerun propagate refine -- labels`"
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -99,7 +101,7 @@ def _opened(path: str | Path) -> h5py.File:
 def _layer(file: h5py.File, path: str | Path, offset: int) -> Layer:
     labels = file.get("labels", {})
     if str(offset) not in labels:
-        raise UserError(f"{path} holds no label at offset {offset}: run `snakemake` so that it is made.")
+        raise UserError(f"{path} holds no label at offset {offset}: {_MEND}.")
     dataset = labels[str(offset)]
     maps = {name: group[str(offset)][()] for name, group in file.items() if name != "labels" and str(offset) in group}
     layer = Layer(dataset[()], str(dataset.attrs["fingerprint"]), maps)
@@ -109,4 +111,4 @@ def _layer(file: h5py.File, path: str | Path, offset: int) -> Layer:
 
 
 def _damaged(path: str | Path) -> UserError:
-    return UserError(f"{path} is missing or damaged: delete it and run `snakemake` again to have it made anew.")
+    return UserError(f"{path} is missing or damaged: delete what is left of it, and {_MEND}.")

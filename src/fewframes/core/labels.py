@@ -18,6 +18,7 @@ import yaml
 from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
+from fewframes.core.files import digest
 
 IGNORE = 255
 """The train id of a pixel that neither trains nor counts (cityscapesScripts' convention)."""
@@ -50,6 +51,12 @@ class ClassTable:
     minutes: Mapping[str, float]
     offsets: tuple[int, int]
     refined: tuple[str, ...]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A digest of all the table says: what was made with it is due again when it changes."""
+        rows = [[c.name, c.id, c.train_id, list(c.rgb), c.has_instances] for c in self.classes]
+        return digest(rows, self.minutes, self.offsets, self.refined)
 
     @functools.cached_property
     def trained(self) -> tuple[LabelClass, ...]:
@@ -100,14 +107,6 @@ class ClassTable:
             )
         return train.astype(np.uint8)
 
-    def to_native_ids(self, train: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Train ids to native ids, `uint8 [H, W]` both; ignore becomes the table's first ignored id."""
-        ignored = next((c.id for c in self.classes if c.train_id == IGNORE and c.id >= 0), IGNORE)
-        lut = np.full(256, ignored, np.uint8)
-        for c in self.trained:
-            lut[c.train_id] = c.id
-        return lut[train]
-
     def colour(self, train: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Train ids `[H, W]` to an RGB picture `uint8 [H, W, 3]`."""
         return self.palette[train]
@@ -123,7 +122,6 @@ def load_class_table(name: str | Path) -> ClassTable:
     return _parse(path)
 
 
-@functools.lru_cache(maxsize=16)
 def _parse(path: Path) -> ClassTable:
     try:
         table: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -145,7 +143,7 @@ def _parse(path: Path) -> ClassTable:
             offsets=(int(first), int(last)),
             refined=tuple(table.get("refined", ())),
         )
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(
             f"{path} is not a class table ({error!r}): compare it with {_TABLES / 'cityscapes.yaml'}."
         ) from error

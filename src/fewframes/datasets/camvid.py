@@ -19,6 +19,9 @@ from fewframes.core.clips import Clip, pattern_of
 from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
 
+OPTIONS = ("sequences", "key_every", "stills", "videos")
+"""Keys of `dataset.options`."""
+
 _STEM = re.compile(r"(?P<video>.+?)_f?(?P<frame>\d+)")
 
 

@@ -14,6 +14,9 @@ from typing import Any
 from fewframes.core.clips import Clip
 from fewframes.core.labels import ClassTable
 
+OPTIONS = ()
+"""This layout leaves nothing open."""
+
 _FINE_SPLITS = ("train", "val")
 """Test's gtFine is a dummy (its README): never read."""
 

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewframes.core.clips import Clip, read_clips
+from fewframes.core.clips import LABEL_COLUMNS, Clip, read_clips
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, read_csv, write_csv
-from fewframes.core.progress import say
+from fewframes.core.progress import progress, say
 from fewframes.experiments.schemes import Experiment, experiment_from
 from fewframes.experiments.selection import drawn_order
-
-LABEL_COLUMNS = ("clip", "offset", "file", "fingerprint", "checksum")
-"""Columns of the CSVs of labels that propagation and refinement declare: one row a label made."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +65,13 @@ def picks(experiment: Experiment, eligible: Sequence[Clip], draw: int) -> list[P
 
 
 def needed_labels(
-    experiments: Iterable[Experiment], eligible: Sequence[Clip], draws: Iterable[int]
+    experiments: Iterable[Experiment], eligible: Sequence[Clip], draws: Sequence[int]
 ) -> tuple[dict[str, set[int]], set[str]]:
     """What the experiments ask of propagation (offsets by clip id) and of refinement (clip ids)."""
     pseudo: dict[str, set[int]] = {}
     refined: set[str] = set()
     for experiment in experiments:
-        for draw in draws:
+        for draw in experiment.draws_of(draws):
             for pick in picks(experiment, eligible, draw):
                 if pick.kind == "pseudo":
                     pseudo.setdefault(pick.clip.id, set()).add(pick.offset)
@@ -112,7 +109,7 @@ class Labels:
 
 def write_manifest(
     path: str | Path,
-    samples: Iterable[Pick],
+    samples: Sequence[Pick],
     root: str | Path,
     hashes: ContentHashes,
     past_frames: int,
@@ -125,7 +122,7 @@ def write_manifest(
     """
     base = Path(root)
     rows = []
-    for pick in samples:
+    for pick in progress(samples, f"manifest {Path(path).parent.name}/{Path(path).stem}"):
         clip = pick.clip
         image = clip.image_at(pick.offset)
         memory = clip.memory_at(pick.offset, past_frames) or (image,) * past_frames
@@ -171,10 +168,11 @@ def write_family(
     past = settings["past_frames"]
     for id_, recipe in settings["experiments"].items():
         experiment = experiment_from(id_, recipe)
-        for draw in settings["draws"]:
+        for draw in experiment.draws_of(settings["draws"]):
             path = results / "manifests" / experiment.id / f"draw{draw}.csv"
             write_manifest(path, picks(experiment, eligible, draw), root, hashes, past, made)
+            hashes.save()
     if split := settings.get("evaluation_split"):
         path = results / "manifests" / "evaluation.csv"
         write_manifest(path, evaluation_picks(clips, split), root, hashes, past, {})
-    hashes.save()
+        hashes.save()

@@ -6,7 +6,8 @@ experiment's id to its recipe; a new experiment is one more line there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import yaml
 
 from fewframes.core.errors import UserError
+
+_ID = re.compile("[a-z0-9-]+")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Experiment:
         if self.pseudo_offsets:
             return "propagated"
         return "refined" if self.labels == "refined" else "annotated"
+
+    def draws_of(self, draws: Sequence[int]) -> list[int]:
+        """The draws that differ: one of them where every clip is taken and labelled alike, as in N1."""
+        drawn = (self.clips == "matched" and len(self.offsets) > 1) or 0 < self.coarse_percent < 100
+        return list(draws if drawn else draws[:1])
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -81,31 +89,38 @@ def chosen(catalogue: Mapping[str, Experiment], ids: list[str]) -> list[Experime
     return [catalogue[id_] for id_ in dict.fromkeys(ids)]
 
 
-def experiment_from(id_: str, recipe: Mapping[str, Any], path: str | Path = "settings") -> Experiment:
+def experiment_from(id_: str, recipe: Any, path: str | Path = "settings") -> Experiment:
     """An experiment from its recipe; `path` is where the recipe stands, for the error."""
-    known = {"name", "offsets", "coarse_percent", "labels", "clips"}
-    unknown = set(recipe) - known
-    if unknown:
-        raise UserError(f"{path}: '{id_}' has the unknown key '{min(unknown)}'; known are {', '.join(sorted(known))}.")
-    experiment = Experiment(
+
+    def refuse(fault: str) -> UserError:
+        return UserError(f"{path}: '{id_}': {fault}.")
+
+    if not _ID.fullmatch(id_):
+        raise refuse("an id is small letters, digits and hyphens")
+    if not isinstance(recipe, Mapping):
+        raise refuse("a recipe maps keys to values, such as {offsets: [0]}")
+    known = ("name", "offsets", "coarse_percent", "labels", "clips")
+    for key in recipe:
+        if key not in known:
+            raise refuse(f"'{key}' is an unknown key; known are {', '.join(known)}")
+    offsets = recipe.get("offsets", [0])
+    if not isinstance(offsets, list | tuple) or not offsets or not all(type(o) is int for o in offsets):
+        raise refuse("offsets must be a list of whole numbers")
+    if len(set(offsets)) != len(offsets):
+        raise refuse("offsets must be different")
+    percent = recipe.get("coarse_percent", 0)
+    if type(percent) is not int or not 0 <= percent <= 100:
+        raise refuse("coarse_percent must be a whole number from 0 to 100")
+    for key, values in (("labels", ("raw", "refined")), ("clips", ("matched", "all"))):
+        if recipe.get(key, values[0]) not in values:
+            raise refuse(f"{key} must be {' or '.join(values)}")
+    if percent and any(offsets):
+        raise refuse("coarse labels and propagated frames cannot be mixed")
+    return Experiment(
         id=id_,
         name=str(recipe.get("name", id_)),
-        offsets=tuple(sorted(recipe.get("offsets", (0,)))),
-        coarse_percent=int(recipe.get("coarse_percent", 0)),
-        labels=str(recipe.get("labels", "raw")),
-        clips=str(recipe.get("clips", "matched")),
+        offsets=tuple(sorted(offsets)),
+        coarse_percent=percent,
+        labels=recipe.get("labels", "raw"),
+        clips=recipe.get("clips", "matched"),
     )
-    faults = {
-        "offsets must be different whole numbers": len(set(experiment.offsets)) != len(experiment.offsets)
-        or not experiment.offsets,
-        "coarse_percent must lie between 0 and 100": not 0 <= experiment.coarse_percent <= 100,
-        "labels must be raw or refined": experiment.labels not in ("raw", "refined"),
-        "clips must be matched or all": experiment.clips not in ("matched", "all"),
-        "coarse labels and propagated frames cannot be mixed": bool(
-            experiment.coarse_percent and experiment.pseudo_offsets
-        ),
-    }
-    for fault, present in faults.items():
-        if present:
-            raise UserError(f"{path}: '{id_}': {fault}.")
-    return experiment

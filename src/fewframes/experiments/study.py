@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fewframes.core.clips import scan
+from fewframes.core.clips import scan, stamp
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json
+from fewframes.core.labels import load_class_table
 from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
+
+_HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb")
+"""Settings that change how a training runs, never what comes out: changing them must make nothing due."""
 
 
 class Study:
@@ -40,10 +45,26 @@ class Study:
             check_method("propagation", method, propagation.METHODS)
         if not self.generated and not self.root.is_dir():
             raise UserError(f"The dataset folder {self.root} does not exist: correct dataset.root in the config.")
+        _check_writable(Path(self.folder))
         if self.experiments and not self.networks:
             raise UserError(
                 "config: 'experiments' are named but 'training' names no network: add `training: {tmanet: {}}`."
             )
+
+    @cached_property
+    def runs(self) -> list[str]:
+        """Every run, as `<network>/<experiment>/draw<j>-seed<k>`."""
+        return [
+            f"{network}/{experiment.id}/draw{draw}-seed{seed}"
+            for network in self.networks
+            for experiment in self.experiments
+            for draw in experiment.draws_of(self.draws)
+            for seed in self.seeds
+        ]
+
+    def manifests(self, family: str) -> list[str]:
+        """The manifests of a family, as `<experiment>/draw<j>`."""
+        return [f"{e.id}/draw{draw}" for e in self.families[family] for draw in e.draws_of(self.draws)]
 
     @property
     def generated(self) -> bool:
@@ -80,6 +101,11 @@ class Study:
         return self._config["quality"]["splits"]
 
     @property
+    def reach(self) -> int:
+        """How far from the key frame is measured, in frames."""
+        return self._config["quality"]["reach"]
+
+    @property
     def truth(self) -> str:
         """The folder of dense truth; empty where there is none."""
         return self._config["dataset"]["truth"] or ""
@@ -88,6 +114,16 @@ class Study:
     def classes(self) -> str:
         """The class table's name or file."""
         return self._config["dataset"]["classes"]
+
+    @cached_property
+    def class_digest(self) -> str:
+        """A digest of the class table, for the rules that read it."""
+        return load_class_table(self.classes).digest
+
+    def pretrained(self, network: str) -> str:
+        """What tells that a network's backbone weights changed; empty where it starts from random ones."""
+        path = self._config["training"][network].get("network", {}).get("pretrained")
+        return stamp(".", [path]) if path else ""
 
     @property
     def past_frames(self) -> int:
@@ -104,6 +140,10 @@ class Study:
         if key not in self._scanned:
             self._scanned = {key: scan(self.root)}
         return self._scanned[key]
+
+    def scan_truth(self) -> str:
+        """A digest of the dense truth's files; empty where nothing is measured."""
+        return scan(self.truth) if self.measured else ""
 
     def toycity_settings(self) -> str:
         """Settings of `fewframes toycity`."""
@@ -141,9 +181,13 @@ class Study:
         return canonical_json(settings)
 
     def training_settings(self, network: str) -> str:
-        """Settings of `fewframes train` for one network."""
-        block = self._config["training"][network]
+        """Settings of `fewframes train` for one network: all that its result depends on."""
+        block = {k: v for k, v in self._config["training"][network].items() if k not in _HOUSEKEEPING}
         return canonical_json({**block, "network": {"name": network, **block.get("network", {})}})
+
+    def training_housekeeping(self, network: str) -> str:
+        """The other settings of `fewframes train`: how it runs, which no result depends on."""
+        return canonical_json({k: v for k, v in self._config["training"][network].items() if k in _HOUSEKEEPING})
 
     def evaluation_settings(self) -> str:
         """Settings of `fewframes evaluate`."""
@@ -151,13 +195,18 @@ class Study:
 
     def table_settings(self) -> str:
         """Settings of `fewframes table` and `fewframes figure`: which runs count, and the note below."""
-        ids = [e.id for e in self.experiments]
         return canonical_json(
             {
-                "draws": self.draws,
-                "seeds": self.seeds,
                 "networks": self.networks,
-                "experiments": ids,
+                "experiments": {e.id: e.draws_of(self.draws) for e in self.experiments},
+                "seeds": self.seeds,
                 "note": self._config["note"],
             }
         )
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise `UserError` where results could not be written: better before hours of work than after."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"Results cannot be written to {folder}: {there} is no folder that you may write to.")

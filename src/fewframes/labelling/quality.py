@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fewframes.core import metrics
 from fewframes.core.clips import Clip
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv, write_csv
@@ -53,12 +54,15 @@ def write_quality(
     method: str,
     labels: Path,
     clips: Iterable[Clip],
+    reach: int,
     results: Path,
     truth_root: Path,
     classes: ClassTable,
     out: Path,
 ) -> None:
-    """Score every label of `method` on a frame of the given clips that has dense truth, and write the table.
+    """Score the labels of `method` on frames of the given clips that have dense truth, and write the table.
+
+    Labels farther than `reach` from the key frame are left out: only some experiments ask for them, of some clips.
 
     Rows: each signed offset, then `±d` for both directions at distance d together, each by class and `mean`.
     """
@@ -69,7 +73,7 @@ def write_quality(
         offset = int(row["offset"])
         clip = by_id[row["clip"]]
         truth_file = truth_root / clip.truth_at(offset)
-        if offset == 0 or not truth_file.is_file():
+        if not 0 < abs(offset) <= reach or not truth_file.is_file():
             continue
         truth = classes.to_train_ids(read_label(truth_file), truth_file)
         file = results / row["file"]
@@ -87,7 +91,7 @@ def write_quality(
 
 
 def _lines(method: str, offset: str, tally: _Tally, names: Sequence[str]) -> list[list[object]]:
-    claimed = iou_per_class(tally.method[:, :-1])
+    claimed = iou_per_class(metrics.claimed(tally.method))
     copied = iou_per_class(tally.copy)
     whole = iou_per_class(tally.method)
     pixels = tally.method.sum(axis=1)

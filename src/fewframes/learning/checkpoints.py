@@ -45,8 +45,6 @@ class CheckpointFile:
         return state
 
     def remove(self) -> None:
-        """Delete the checkpoint, what killed processes left half-written beside it, and the folder if empty."""
+        """Delete the checkpoint and what killed processes left half-written beside it."""
         for file in (self.path, *self.path.parent.glob(f".{_NAME}.*")):
             file.unlink(missing_ok=True)
-        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
-            self.path.parent.rmdir()

@@ -71,7 +71,8 @@ def evaluate(
     `confusion.npz` holds `clips`, their names `[N]`, and `confusion`, `int64 [N, C, C]`: pixels of each by true
     (row) and predicted (column) class, those of ignored truth left out. `metrics.csv` has, of the matrices' sum,
     IoU and accuracy in percent and the true pixels by class, and a last row `mean` over the classes that are a
-    number (its pixels are all). Raises `UserError` for a model of other classes and for files that do not serve.
+    number (its pixels are all). Of `threads` see `use_threads`. Raises `UserError` for a model of other classes
+    and for files that do not serve.
     """
     plan = EvaluationSettings.parse(settings)
     where = choose_device(device)

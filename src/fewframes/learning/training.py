@@ -34,6 +34,7 @@ from fewframes.core.progress import say
 from fewframes.core.stages import VERSIONS
 from fewframes.learning.augmentation import Augmentation
 from fewframes.learning.checkpoints import CheckpointFile
+from fewframes.learning.lease import lease
 from fewframes.learning.networks import AUXILIARY, build_network, parameter_count
 from fewframes.learning.samples import Batches, Sample, SampleReader, read_manifest
 
@@ -51,8 +52,8 @@ class TrainingSettings:
     `network` is what `build_network` takes. `crop` is height and width in pixels, `scale` the range of the
     random factor on the image's size, `momentum` SGD's. The learning rate falls from `lr` to `min_lr` with
     the power `power` of the share left. `ignore_in_loss_mean`: false divides the summed loss by all pixels (as
-    TMANet does), true by the labelled ones. `workers` are processes that make batches (0: none); samples
-    that fit into `cache_mb` MiB are held decoded.
+    TMANet does), true by the labelled ones. Samples that fit into `cache_mb` MiB are held decoded; where
+    they do not, `workers` processes make the batches (0: this one does).
     """
 
     network: Mapping[str, Any]
@@ -71,7 +72,7 @@ class TrainingSettings:
     aux_weight: float = 0.4
     ignore_in_loss_mean: bool = False
     checkpoint_every: int = 500
-    workers: int = 0
+    workers: int = 2
     cache_mb: float = 512
 
     @classmethod
@@ -110,10 +111,11 @@ def train(
 ) -> None:
     """Train on the samples of `manifest` and write `log.csv`, `training.json` and `model.safetensors` to `out`.
 
-    `labels_root` is where label files lie, `checkpoints` a folder for this training alone, empty again at
-    the end. The model carries network settings and class names. On SIGTERM or SIGUSR1 the training saves a
-    checkpoint and leaves with exit code 128 + the signal's number. Raises `UserError` for settings, samples
-    or files that do not serve, and where the loss is no longer a number.
+    `labels_root` is where label files lie, `checkpoints` a folder for this training alone, gone again at the
+    end; of `threads` see `use_threads`. The model carries network settings and class names. On SIGTERM or
+    SIGUSR1 the training saves a checkpoint and leaves with exit code 128 + the signal's number. Raises
+    `UserError` for settings, samples or files that do not serve, where another process trains into
+    `checkpoints`, and where the loss is no longer a number.
     """
     plan = TrainingSettings.parse(settings)
     where = choose_device(device)
@@ -121,38 +123,39 @@ def train(
     samples = read_manifest(manifest)
     reader = SampleReader(dataset_root, labels_root, classes)
     reader.check_files(samples)
-    fingerprint = training_fingerprint(manifest, classes, plan, seed)
-    checkpoint = CheckpointFile(checkpoints, fingerprint)
-
     _seed_torch(seed, 0)
     network = build_network(plan.network, len(classes.names))
     check_past_frames(network, samples, manifest)
     network = network.to(where, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = _optimiser(network, plan)
+    fingerprint = training_fingerprint(manifest, classes, plan, seed)
+    checkpoint = CheckpointFile(checkpoints, fingerprint)
     losses: list[float] = []
-    state = checkpoint.load()
-    if state is not None:
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        losses = state["losses"].tolist()
-        say(f"resuming at iteration {len(losses)}")
-    elif plan.network.get("pretrained") in (None, "none"):
-        say("The backbone starts from random weights: name a file in network.pretrained to start from better ones.")
+    with lease(checkpoints) as held, _stop_signals() as stopped:
+        state = checkpoint.load()
+        if state is not None:
+            network.load_state_dict(state["network"])
+            optimiser.load_state_dict(state["optimiser"])
+            losses = state["losses"].tolist()
+            say(f"resuming at iteration {len(losses)}")
+        elif plan.network.get("pretrained") is None:
+            say("The backbone starts from random weights: name a file in network.pretrained to start from better ones.")
 
-    def save() -> None:
-        checkpoint.save(
-            {
-                "network": network.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "losses": torch.tensor(losses, dtype=torch.float64),
-            }
-        )
+        def save() -> None:
+            held.check()
+            checkpoint.save(
+                {
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "losses": torch.tensor(losses, dtype=torch.float64),
+                }
+            )
 
-    reader.keep(samples, plan.cache_mb)
-    augmentation = Augmentation(plan.crop, plan.scale, plan.flip, plan.photometric)
-    batches = Batches(samples, reader, augmentation, plan.batch_size, seed)
-    with _stop_signals() as stopped:
-        for frames, labels in _reported(_loaded(batches, plan, len(losses), where), losses, plan.iterations):
+        workers = 0 if reader.keep(samples, plan.cache_mb) else plan.workers
+        augmentation = Augmentation(plan.crop, plan.scale, plan.flip, plan.photometric)
+        batches = Batches(samples, reader, augmentation, plan.batch_size, seed)
+        loaded = _loaded(batches, range(len(losses), plan.iterations), workers, where)
+        for frames, labels in _reported(loaded, losses, plan.iterations):
             iteration = len(losses)
             _seed_torch(seed, iteration)
             for group in optimiser.param_groups:
@@ -175,29 +178,30 @@ def train(
                 say(f"stopped by {stopped[0].name} after iteration {len(losses)}: run again to go on from there.")
                 raise SystemExit(128 + stopped[0])
 
-    facts = {
-        "fingerprint": fingerprint,
-        "classes": list(classes.names),
-        "iterations": plan.iterations,
-        "samples": len(samples),
-        "seed": seed,
-        "parameters": parameter_count(network),
-        "settings": dataclasses.asdict(plan),
-    }
-    folder = Path(out)
-    rows = [(i, f"{loss:.6f}", f"{learning_rate(plan, i):.8f}") for i, loss in enumerate(losses)]
-    write_csv(folder / "log.csv", ("iteration", "loss", "lr"), rows)
-    write_text(folder / "training.json", json.dumps(facts, indent=2) + "\n")
-    save_model(folder / "model.safetensors", network, plan.network, classes)
-    checkpoint.remove()
+        held.check()
+        facts = {
+            "fingerprint": fingerprint,
+            "classes": list(classes.names),
+            "iterations": plan.iterations,
+            "samples": len(samples),
+            "seed": seed,
+            "parameters": parameter_count(network),
+            "settings": dataclasses.asdict(plan),
+        }
+        folder = Path(out)
+        rows = [(i, f"{loss:.6f}", f"{learning_rate(plan, i):.8f}") for i, loss in enumerate(losses)]
+        write_csv(folder / "log.csv", ("iteration", "loss", "lr"), rows)
+        write_text(folder / "training.json", json.dumps(facts, indent=2) + "\n")
+        save_model(folder / "model.safetensors", network, plan.network, classes)
+        checkpoint.remove()
 
 
 def training_fingerprint(manifest: str | Path, classes: ClassTable, plan: TrainingSettings, seed: int) -> str:
     """A digest of all that the trained weights depend on."""
     settings = {k: v for k, v in dataclasses.asdict(plan).items() if k not in _HOUSEKEEPING}
     pretrained = plan.network.get("pretrained")
-    weights = content_hash(pretrained) if pretrained not in (None, "none") else ""
-    return digest(VERSIONS["train"], content_hash(manifest), classes.names, settings, weights, seed)
+    weights = content_hash(pretrained) if pretrained is not None else ""
+    return digest(VERSIONS["train"], content_hash(manifest), classes.digest, settings, weights, seed)
 
 
 def learning_rate(plan: TrainingSettings, iteration: int) -> float:
@@ -240,8 +244,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def use_threads(threads: int | None) -> None:
-    """Keep torch to a number of threads (else OMP_NUM_THREADS, or every core), and OpenCV to one."""
-    if threads is not None:
+    """Keep torch to a number of threads (`None` or 0 leaves the choice to it), and OpenCV to one."""
+    if threads:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)
 
@@ -267,14 +271,12 @@ def _seed_torch(seed: int, iteration: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, _STEP, iteration)).generate_state(1)[0]))
 
 
-def _loaded(
-    batches: Batches, plan: TrainingSettings, start: int, where: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _loaded(batches: Batches, iterations: range, workers: int, where: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     loader: DataLoader[Any] = DataLoader(
         batches,  # type: ignore[arg-type]
         batch_size=None,  # an item is a batch already
-        sampler=range(start, plan.iterations),
-        num_workers=plan.workers,
+        sampler=iterations,
+        num_workers=workers,
         worker_init_fn=_start_worker,
         pin_memory=where.type == "cuda",
     )

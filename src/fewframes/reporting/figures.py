@@ -85,23 +85,12 @@ def write_coarse_figure(
 
 
 def write_cost_curve(
-    definitions: Sequence[Path],
-    catalogue: Mapping[str, Experiment],
-    grid: Grid,
-    classes: ClassTable,
-    network: str,
-    out: Path,
-    note: str = "",
+    catalogue: Mapping[str, Experiment], grid: Grid, classes: ClassTable, network: str, out: Path, note: str = ""
 ) -> None:
-    """mIoU against hours of annotation, one labelled point an experiment of the tables, for one network."""
-    ids: dict[str, None] = {}
-    for definition in map(read_definition, definitions):
-        for row in definition.rows:
-            if row["network"] == network:
-                ids.update({row[key]: None for key in ("experiment", "unrefined", "refined") if key in row})
+    """mIoU against hours of annotation, one labelled point an experiment of the grid, for one network."""
     series: dict[str, list[tuple[float, Spread]]] = {name: [] for name in _STYLES}
     named: list[tuple[str, str, float, float]] = []
-    for id_ in ids:
+    for id_ in grid.experiments:
         experiment = experiment_of(catalogue, id_)
         miou, cost = read_scores(grid, network, id_).miou, read_cost(grid, id_)
         if miou.mean is not None and cost:

@@ -18,23 +18,24 @@ from fewframes.core.files import read_csv
 class Grid:
     """A dataset's folder of results, and the runs in it that count.
 
-    `experiments` are ids; runs that lie there from another config are not looked at. None counts them all.
+    `experiments` has the draws of each experiment by its id, in the config's order; runs that lie there
+    from another config are not looked at.
     """
 
     results: Path
-    draws: tuple[int, ...]
+    networks: tuple[str, ...]
+    experiments: Mapping[str, tuple[int, ...]]
     seeds: tuple[int, ...]
-    experiments: frozenset[str] | None = None
 
     @classmethod
     def of(cls, results: Path, settings: Mapping[str, Any]) -> Grid:
-        """The grid of a config's `draws`, `seeds` and `experiments`."""
-        ids = frozenset(settings["experiments"])
-        return cls(results, tuple(settings["draws"]), tuple(settings["seeds"]), ids)
+        """The grid of a config: its `networks`, `experiments` (draws by id) and `seeds`."""
+        draws = {id_: tuple(draws) for id_, draws in settings["experiments"].items()}
+        return cls(results, tuple(settings["networks"]), draws, tuple(settings["seeds"]))
 
     def draws_of(self, experiment: str) -> tuple[int, ...]:
         """The draws of an experiment that count: none where it is not one of the grid's."""
-        return self.draws if self.experiments is None or experiment in self.experiments else ()
+        return self.experiments.get(experiment, ())
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def read_scores(grid: Grid, network: str, experiment: str) -> Scores:
     """Scores of the runs that are finished; a run without its `metrics.csv`, or without a mean, is left out."""
     miou: dict[tuple[int, int], float] = {}
     macc: dict[tuple[int, int], float] = {}
-    for draw in grid.draws_of(experiment):
+    for draw in grid.draws_of(experiment) if network in grid.networks else ():
         for seed in grid.seeds:
             path = grid.results / "runs" / network / experiment / f"draw{draw}-seed{seed}" / "metrics.csv"
             if path.is_file() and (mean := _mean_row(path)) is not None:

@@ -145,13 +145,17 @@ def coarse_arms(row: Mapping[str, Any], catalogue: Mapping[str, Experiment]) -> 
 def _mixtures(
     definition: Definition, catalogue: Mapping[str, Experiment], grid: Grid, classes: ClassTable, title: str
 ) -> Table:
-    """Table 1: a row a network and experiment, with the frames used and what they cost."""
-    experiments = [experiment_of(catalogue, row["experiment"]) for row in definition.rows]
+    """Table 1: a row a network and experiment, with the frames used and what they cost.
+
+    Mixtures of the grid that the definition does not name stand below the paper's.
+    """
+    planned = [*definition.rows, *_unnamed(definition, catalogue, grid)]
+    experiments = [experiment_of(catalogue, row["experiment"]) for row in planned]
     reach = [offset for experiment in experiments for offset in experiment.offsets]
     first, last = min(definition.frames[0], *reach), max(definition.frames[1], *reach)
     numbers: list[Sequence[object]] = []
     rows: list[Sequence[Cell]] = []
-    for row, experiment in zip(definition.rows, experiments, strict=True):
+    for row, experiment in zip(planned, experiments, strict=True):
         network = definition.networks.get(row["network"], row["network"])
         frames = Frames(experiment.offsets, first, last)
         scores, cost = read_scores(grid, row["network"], experiment.id), read_cost(grid, experiment.id)
@@ -169,6 +173,15 @@ def _mixtures(
     legend = "◆ annotated frame, ■ frame with a pseudo-label, □ unused frame. " + _legend(grid, classes)
     legend += " Manual % is the share of samples with a manual label, not of the work."
     return Table(title, legend, (header, numbers), [("", c) for c in columns], rows)
+
+
+def _unnamed(definition: Definition, catalogue: Mapping[str, Experiment], grid: Grid) -> list[Mapping[str, Any]]:
+    """Rows for the grid's mixtures of manual and propagated labels that no row of the definition names."""
+    named = {row["experiment"] for row in definition.rows}
+    mixtures = [
+        id_ for id_ in grid.experiments if id_ not in named and not experiment_of(catalogue, id_).coarse_percent
+    ]
+    return [{"network": network, "experiment": id_} for network in grid.networks for id_ in mixtures]
 
 
 def _coarse(
@@ -197,10 +210,10 @@ def _coarse(
 
 def _legend(grid: Grid, classes: ClassTable) -> str:
     minutes = ", ".join(f"{value:g} minutes ({kind})" for kind, value in classes.minutes.items())
-    draws, seeds = len(grid.draws), len(grid.seeds)
+    draws, seeds = max(map(len, grid.experiments.values()), default=0), len(grid.seeds)
     return (
         "mIoU and mAcc in percent: mean ± sample standard deviation (number of runs). "
-        f"{draws * seeds} run(s) a row are planned: draws {draws}, seeds {seeds}. "
+        f"Planned: draws {draws}, seeds {seeds}; an experiment that takes every clip alike has one draw. "
         "Key frames are the distinct annotated frames that the samples rest on: a pseudo-label needs its clip's. "
         f"Hours of annotation at {minutes} a key frame. {_GAP} is what was not run."
     )

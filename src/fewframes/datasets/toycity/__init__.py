@@ -107,7 +107,10 @@ def _check_replaceable(folder: Path, signatures: list[Path]) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name a folder for toy city.")
     if folder.exists() and any(folder.iterdir()) and not any(path.is_file() for path in signatures):
-        raise UserError(f"{folder} holds something else than toy city: name another folder, or empty it.")
+        raise UserError(
+            f"{folder} holds something else than toy city: name another folder, or, if that is your dataset, "
+            "take the section 'toycity' out of the config."
+        )
 
 
 def _draw_all(settings: ToyCitySettings, root: Path, truth: Path, workers: int) -> None:

@@ -29,6 +29,11 @@ class Propagated:
 class Propagator(Protocol):
     """Carries a key frame's label to neighbours on one side of it."""
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All its settings, defaults too: part of what its labels are known by."""
+        ...
+
     def propagate(self, label: NDArray[np.uint8], frames: Iterator[NDArray[np.uint8]]) -> Iterator[Propagated]:
         """Yield one result a neighbour, in order, reading a frame only when its result is asked for.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,11 @@ from fewframes.labelling.propagation import Propagated
 @dataclass(frozen=True)
 class CopyPropagator:
     """Copies the label; it has no settings."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings, defaults too."""
+        return asdict(self)
 
     def propagate(self, label: NDArray[np.uint8], frames: Iterator[NDArray[np.uint8]]) -> Iterator[Propagated]:
         """Yield the key frame's label once a neighbour."""

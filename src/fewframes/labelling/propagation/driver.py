@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewframes.core.clips import Clip, read_shard
+from fewframes.core.clips import LABEL_COLUMNS, Clip, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.images import read_image, read_label
@@ -39,7 +39,7 @@ def propagate_shard(
     `results` is the dataset's results folder: label files go to `pseudo/<method>/labels` below it.
     """
     propagator = build_propagator(method, settings)
-    known_by = {"method": method, "settings": dict(settings), "version": VERSIONS["propagate"]}
+    known_by = {"method": method, "settings": propagator.settings, "version": VERSIONS["propagate"]}
     hashes = ContentHashes(results / "hashes", f"propagate-{method}-{shard.stem}")
     clips = read_shard(shard)
     made = 0
@@ -52,7 +52,7 @@ def propagate_shard(
             "annotation": clip.fine,
             "annotation_hash": hashes.of(root / clip.fine),
             "image_hash": hashes.of(root / clip.image),
-            "classes": classes.name,
+            "classes": classes.digest,
         }
         file = results / "pseudo" / method / "labels" / f"{clip.id}-{digest(provenance)}.h5"
         wanted = _fingerprints(clip, offsets, provenance, root, hashes)
@@ -68,7 +68,7 @@ def propagate_shard(
         rows += [[clip.id, offset, name, *present[offset]] for offset in sorted(wanted)]
     hashes.save()
     say(f"propagate {method} {shard.stem}: {made} clips labelled, {len(clips) - made} found as they were.")
-    write_csv(out, ("clip", "offset", "file", "fingerprint", "checksum"), rows)
+    write_csv(out, LABEL_COLUMNS, rows)
 
 
 def _fingerprints(

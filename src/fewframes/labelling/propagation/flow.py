@@ -17,7 +17,7 @@ Unclaimed as well are pixels that point outside the key frame, or to where its a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
@@ -38,7 +38,8 @@ class FlowSettings:
 
     `max_disagreement`: drift in pixels up to which every pixel is claimed, however near another label.
     `colour_tolerance`: mean difference over the channels, in levels of 255, at which disagreement counts in
-    full; lower claims fewer pixels, and surer ones. `finest_scale`: of `DenseFlow`; 1 is four times as fast.
+    full; lower claims fewer pixels, and surer ones. `finest_scale`: of `DenseFlow`; 1 estimates
+    flow about four times as fast.
     """
 
     max_disagreement: float = 1.0
@@ -55,6 +56,11 @@ class FlowPropagator:
         at_least(_NAME, "finest_scale", settings.finest_scale, 0)
         self._settings = settings
         self._flow = DenseFlow(settings.finest_scale)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings, defaults too."""
+        return asdict(self._settings)
 
     def propagate(self, label: NDArray[np.uint8], frames: Iterator[NDArray[np.uint8]]) -> Iterator[Propagated]:
         """See `Propagator`; the flow of each pair of consecutive frames is estimated once, both ways."""

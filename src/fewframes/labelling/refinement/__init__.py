@@ -32,6 +32,11 @@ class Refined:
 class Refiner(Protocol):
     """Makes a coarse label better."""
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All its settings, defaults too: part of what its labels are known by."""
+        ...
+
     def refine(
         self, image: NDArray[np.uint8], coarse: NDArray[np.uint8], instances: NDArray[np.int32] | None
     ) -> Refined:

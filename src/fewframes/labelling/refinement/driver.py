@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewframes.core.clips import Clip, read_shard
+from fewframes.core.clips import LABEL_COLUMNS, Clip, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.images import read_image, read_instances, read_label
@@ -36,7 +36,7 @@ def refine_shard(
     `results` is the dataset's results folder: label files go to `refined/<method>/labels` below it.
     """
     refiner = build_refiner(method, settings, classes)
-    known_by = {"method": method, "settings": dict(settings), "version": VERSIONS["refine"]}
+    known_by = {"method": method, "settings": refiner.settings, "version": VERSIONS["refine"]}
     hashes = ContentHashes(results / "hashes", f"refine-{method}-{shard.stem}")
     clips = [clip for clip, _ in read_shard(shard)]
     made = 0
@@ -50,7 +50,7 @@ def refine_shard(
             "annotation_hash": hashes.of(root / clip.coarse),
             "instances_hash": hashes.of(root / clip.coarse_instances) if clip.coarse_instances else "",
             "image_hash": hashes.of(root / clip.image),
-            "classes": classes.name,
+            "classes": classes.digest,
         }
         fingerprint = digest(provenance)
         file = results / "refined" / method / "labels" / f"{clip.id}-{fingerprint}.h5"
@@ -65,7 +65,7 @@ def refine_shard(
     hashes.save()
     became = "".join(f", {n} objects {what}" for what, n in sorted(counts.items()))
     say(f"refine {method} {shard.stem}: {made} images{became}; {len(clips) - made} images found as they were.")
-    write_csv(out, ("clip", "offset", "file", "fingerprint", "checksum"), rows)
+    write_csv(out, LABEL_COLUMNS, rows)
 
 
 def _refined(clip: Clip, refiner: Refiner, root: Path, classes: ClassTable) -> Refined:

@@ -16,7 +16,7 @@ smaller of two overlapping objects is the one that would be hidden, were it not 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
@@ -56,6 +56,11 @@ class GrabCutRefiner:
         at_least(_NAME, "iterations", settings.iterations, 1)
         self._settings = settings
         self._train_ids = train_ids
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings, defaults too."""
+        return asdict(self._settings)
 
     def refine(
         self, image: NDArray[np.uint8], coarse: NDArray[np.uint8], instances: NDArray[np.int32] | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,11 @@ from fewframes.labelling.refinement import Refined
 @dataclass(frozen=True)
 class NoRefiner:
     """Leaves the label alone; it has no settings."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings, defaults too."""
+        return asdict(self)
 
     def refine(
         self, image: NDArray[np.uint8], coarse: NDArray[np.uint8], instances: NDArray[np.int32] | None

@@ -103,8 +103,8 @@ def read_memory(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 def build_backbone(name: str, output_stride: int, pretrained: str | None) -> tuple[nn.Module, tuple[int, int]]:
     """A timm backbone that gives the features of its last two stages, the last at `output_stride`.
 
-    Returns it with the channel counts of the two. `pretrained` is a local weights file, or `None` (or "none")
-    for timm's random initialisation. Raises `UserError` for a backbone that does not exist or cannot be
+    Returns it with the channel counts of the two. `pretrained` is a local weights file, or `None` for
+    timm's random initialisation. Raises `UserError` for a backbone that does not exist or cannot be
     dilated so, and for weights that do not fit.
     """
     # Only registered names: "hf-hub:…" would make timm ask the network.
@@ -127,7 +127,7 @@ def build_backbone(name: str, output_stride: int, pretrained: str | None) -> tup
             f"network.backbone '{name}' has output stride {stride} where network.output_stride is "
             f"{output_stride}: choose {stride}, or another backbone."
         )
-    if pretrained not in (None, "none"):
+    if pretrained is not None:
         load_backbone_weights(backbone, Path(pretrained))
     return backbone, (middle, last)
 
@@ -146,7 +146,7 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     except Exception as error:  # torch.load fails in too many ways to list
         raise UserError(
             f"network.pretrained {path} does not fit the backbone ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}): give the file of timm weights for it, or 'none'."
+            f"{str(error).splitlines()[0]}): give the file of timm weights for it, or null."
         ) from error
 
 
