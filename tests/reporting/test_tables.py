@@ -218,3 +218,13 @@ def test_table_3_has_the_papers_rows():
     assert shares == [int(row["coarse_percent"]) for row in paper("table3.csv")]
     for row in rows[1:]:
         assert (catalogue[row["unrefined"]].labels, catalogue[row["refined"]].labels) == ("raw", "refined")
+
+
+def test_a_network_that_is_not_trained_is_a_gap_though_its_manifest_is_there(tmp_path):
+    write_manifest(tmp_path, "n1", [("clip", 0, "fine")])
+    grid = Grid(tmp_path, ("tmanet",), {"n1": (0,)}, (0,))
+    catalogue = load_catalogue(EXPERIMENTS / "catalogue.yaml")
+    write_table(EXPERIMENTS / "table1.yaml", catalogue, grid, CITYSCAPES, tmp_path / "t", dataset="d")
+    rows = [line.split("|")[1:-1] for line in (tmp_path / "t.md").read_text().splitlines() if "| N1 " in line]
+    hours = {cells[0].strip(): cells[6].strip() for cells in rows}
+    assert hours == {"TMANet": "1.5", "TDNet": "—"}

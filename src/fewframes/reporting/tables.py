@@ -158,7 +158,9 @@ def _mixtures(
     for row, experiment in zip(planned, experiments, strict=True):
         network = definition.networks.get(row["network"], row["network"])
         frames = Frames(experiment.offsets, first, last)
-        scores, cost = read_scores(grid, row["network"], experiment.id), read_cost(grid, experiment.id)
+        scores = read_scores(grid, row["network"], experiment.id)
+        # A manifest serves every network; a network that is not trained is a gap all the same.
+        cost = read_cost(grid, experiment.id) if row["network"] in grid.networks else None
         counts: tuple[float | None, ...] = (None,) * 4
         if cost:
             counts = (cost.key_frames, cost.hours(classes.minutes), cost.manual_percent, cost.samples)
