@@ -59,10 +59,25 @@ _out = _path("--out", "What to write.")
 _classes = click.option("--classes", required=True, help="Class table: a name or a YAML file.")
 _method = click.option("--method", required=True, help="The method's name.")
 _settings = click.option("--settings", type=_Settings(), default="{}", help="The stage's settings: JSON, or a file.")
-
 _threads = click.option("--threads", default=0, show_default=True, help="CPU threads; 0 leaves it to the libraries.")
 _device = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 _catalogue = _path("--catalogue", "The catalogue of experiments (YAML).")
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several options as one decorator, shown in this order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_shard = _path("--shard", "The clips to label: one shard of the plan.")
+_labelling = _options(_shard, _method, _settings, _root, _classes, _results, _out, _threads)
+_sheet = _options(_settings, _root, _classes, _results, _labels, _out)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,23 +126,9 @@ def plan(settings: dict[str, Any], out: Path) -> None:
 
 
 @app.command()
-@_path("--shard", "The clips to label: one shard of the plan.")
-@_method
-@_settings
-@_root
-@_classes
-@_results
-@_out
-@_threads
+@_labelling
 def propagate(
-    shard: Path,
-    method: str,
-    settings: dict[str, Any],
-    root: Path,
-    classes: str,
-    results: Path,
-    out: Path,
-    threads: int,
+    shard: Path, method: str, settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path, threads: int
 ) -> None:
     """Carry the key frames' labels of a shard to their neighbours."""
     from fewframes.core.labels import load_class_table
@@ -138,23 +139,9 @@ def propagate(
 
 
 @app.command()
-@_path("--shard", "The coarsely annotated frames to refine: one shard of the plan.")
-@_method
-@_settings
-@_root
-@_classes
-@_results
-@_out
-@_threads
+@_labelling
 def refine(
-    shard: Path,
-    method: str,
-    settings: dict[str, Any],
-    root: Path,
-    classes: str,
-    results: Path,
-    out: Path,
-    threads: int,
+    shard: Path, method: str, settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path, threads: int
 ) -> None:
     """Refine the coarse labels of a shard."""
     from fewframes.core.labels import load_class_table
@@ -372,12 +359,7 @@ def quality_figure(settings: dict[str, Any], out: Path, tables: tuple[Path, ...]
 
 
 @figure.command()
-@_settings
-@_root
-@_classes
-@_results
-@_labels
-@_out
+@_sheet
 def propagation(settings: dict[str, Any], root: Path, classes: str, results: Path, labels: Path, out: Path) -> None:
     """Key frames with their pseudo-labels (the paper's figure 2)."""
     from fewframes.core.clips import read_clips
@@ -389,12 +371,7 @@ def propagation(settings: dict[str, Any], root: Path, classes: str, results: Pat
 
 
 @figure.command()
-@_settings
-@_root
-@_classes
-@_results
-@_labels
-@_out
+@_sheet
 def refinement(settings: dict[str, Any], root: Path, classes: str, results: Path, labels: Path, out: Path) -> None:
     """Coarse labels beside refined and fine ones (the paper's figure 3)."""
     from fewframes.core.clips import read_clips
