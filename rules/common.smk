@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from jsonschema import ValidationError
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from fewframes.core.errors import UserError
@@ -12,11 +14,19 @@ from fewframes.experiments.study import Study
 EXPERIMENTS = Path(workflow.basedir) / "workflow" / "experiments"
 CATALOGUE = EXPERIMENTS / "catalogue.yaml"
 
-validate(config, "../workflow/schemas/config.schema.yaml")
 try:
+    validate(config, "../workflow/schemas/config.schema.yaml")
     STUDY = Study(config, CATALOGUE)
 except UserError as error:
     print(f"fewframes: {error}", file=sys.stderr)
+    sys.exit(2)
+except WorkflowError as error:
+    # The schema's own words about the one key, instead of the whole config and schema.
+    fault = error.__context__
+    if not isinstance(fault, ValidationError):
+        raise
+    place = ".".join(map(str, fault.absolute_path)) or "top level"
+    print(f"fewframes: config, {place}: {fault.message}: see workflow/schemas/config.schema.yaml.", file=sys.stderr)
     sys.exit(2)
 
 
@@ -55,6 +65,17 @@ def planned_shard(stage):
     return shard
 
 
+# A checkpoint that is waited for and then found up to date never "finishes", and Snakemake 9.27 starts what waited for it
+# on a placeholder. So every checkpoint writes a file that is new each time (`.ran`), and the checkpoints below read it: when
+# one runs, all below it run (they are cheap), and whatever waits is looked at again with its true inputs.
+
+
+def planned_run(wildcards):
+    """Through the plan: that it ran."""
+    checkpoints.plan.get()
+    return f"{STUDY.folder}/plan.ran"
+
+
 def planned_clips(wildcards):
     """Through the plan: the index alone."""
     checkpoints.plan.get()
@@ -62,9 +83,12 @@ def planned_clips(wildcards):
 
 
 def planned_index(wildcards):
-    """Through the plan: the index, who is eligible, and what tells that a clip may have changed."""
+    """Through the plan: the index, who is eligible, what tells that a clip may have changed, and that it ran."""
     checkpoints.plan.get()
-    return [f"{STUDY.folder}/{name}.csv" for name in ("index", "eligible", "states")]
+    return [
+        f"{STUDY.folder}/{name}"
+        for name in ("index.csv", "eligible.csv", "states.csv", "plan.ran")
+    ]
 
 
 def shard_labels(stage, method):
@@ -100,13 +124,15 @@ def every_measured_labels(wildcards):
 
 
 def trained_pseudo_labels(wildcards):
-    """The pseudo-labels that are trained on."""
-    return pseudo_labels(STUDY.propagation)
+    """The pseudo-labels that are trained on, and that they were collected."""
+    labels = pseudo_labels(STUDY.propagation)
+    return [labels, str(Path(labels).with_suffix(".ran"))]
 
 
 def trained_refined_labels(wildcards):
-    """The refined labels that are trained on."""
-    return refined_labels(STUDY.refinement)
+    """The refined labels that are trained on, and that they were collected."""
+    labels = refined_labels(STUDY.refinement)
+    return [labels, str(Path(labels).with_suffix(".ran"))]
 
 
 def every_labels(wildcards):
@@ -122,11 +148,9 @@ def every_labels(wildcards):
 
 def pictured_labels(wildcards):
     """The labels that a sheet of pictures shows."""
-    return (
-        trained_pseudo_labels
-        if wildcards.picture == "propagation"
-        else trained_refined_labels
-    )(wildcards)
+    if wildcards.picture == "propagation":
+        return pseudo_labels(STUDY.propagation)
+    return refined_labels(STUDY.refinement)
 
 
 def family_manifests(family):
@@ -141,10 +165,15 @@ def planned_manifests(family):
     return family_manifests(family)
 
 
+def manifest_of_run(wildcards):
+    """The manifest to train on."""
+    return f"{STUDY.folder}/manifests/{wildcards.experiment}/draw{wildcards.draw}.csv"
+
+
 def training_manifest(wildcards):
     """Through its family's checkpoint: the manifest to train on."""
     planned_manifests(STUDY.family(wildcards.experiment))
-    return f"{STUDY.folder}/manifests/{wildcards.experiment}/draw{wildcards.draw}.csv"
+    return manifest_of_run(wildcards)
 
 
 def evaluation_manifest(wildcards):

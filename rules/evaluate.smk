@@ -26,8 +26,9 @@ rule evaluate:
         classes=STUDY.classes,
         class_digest=STUDY.class_digest,
         results=results_folder,
+        manifest=f"{STUDY.folder}/manifests/evaluation.csv",
         out=lambda wildcards, output: Path(output.metrics).parent,
     shell:
-        "fewframes evaluate --model {input.model:q} --manifest {input.manifest:q} --settings {params.settings:q}"
+        "fewframes evaluate --model {input.model:q} --manifest {params.manifest:q} --settings {params.settings:q}"
         " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --threads {threads}"
         " --out {params.out:q} 2>&1 | tee {log:q}"

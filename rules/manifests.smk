@@ -44,9 +44,10 @@ if STUDY.families["propagated"]:
             root=str(STUDY.root),
             results=results_folder,
             method=STUDY.propagation,
+            labels=f"{STUDY.folder}/pseudo/{STUDY.propagation}/labels.csv",
         shell:
             "fewframes manifests --family propagated --settings {params.settings:q}"
-            " --root {params.root:q} --results {params.results:q} --pseudo {params.method} {input.labels:q}"
+            " --root {params.root:q} --results {params.results:q} --pseudo {params.method} {params.labels:q}"
             " 2>&1 | tee {log:q}"
 
 
@@ -67,7 +68,8 @@ if STUDY.families["refined"]:
             root=str(STUDY.root),
             results=results_folder,
             method=STUDY.refinement,
+            labels=f"{STUDY.folder}/refined/{STUDY.refinement}/labels.csv",
         shell:
             "fewframes manifests --family refined --settings {params.settings:q}"
-            " --root {params.root:q} --results {params.results:q} --refined {params.method} {input.labels:q}"
+            " --root {params.root:q} --results {params.results:q} --refined {params.method} {params.labels:q}"
             " 2>&1 | tee {log:q}"

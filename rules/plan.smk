@@ -28,6 +28,7 @@ checkpoint plan:
         states="<data>/states.csv",
         propagate=expand("<data>/shards/propagate/{shard}.csv", shard=STUDY.shards),
         refine=expand("<data>/shards/refine/{shard}.csv", shard=STUDY.shards),
+        ran="<data>/plan.ran",
     log:
         "<data>/logs/plan.log",
     localrule: True
@@ -38,4 +39,4 @@ checkpoint plan:
         out=results_folder,
     shell:
         "fewframes plan --settings {params.settings:q} --out {params.out:q}"
-        " 2>&1 | tee {log:q}"
+        " 2>&1 | tee {log:q} && date +%s.%N > {output.ran:q}"

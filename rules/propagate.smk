@@ -30,11 +30,14 @@ rule propagate:
 
 checkpoint collect_pseudo:
     input:
+        planned_run,
         shards=shards_of_method("pseudo"),
     output:
         labels="<data>/pseudo/{method}/labels.csv",
+        ran="<data>/pseudo/{method}/labels.ran",
     log:
         "<data>/logs/pseudo/{method}.log",
     localrule: True
     shell:
         "fewframes collect --out {output.labels:q} {input.shards:q} 2>&1 | tee {log:q}"
+        " && date +%s.%N > {output.ran:q}"

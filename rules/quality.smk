@@ -20,6 +20,7 @@ rule quality:
         "<data>/logs/quality/{method}.log",
     params:
         version=VERSIONS["quality"],
+        labels=lambda wildcards: f"{STUDY.folder}/pseudo/{wildcards.method}/labels.csv",
         truth=STUDY.truth,
         truth_scan=truth_scan,
         reach=STUDY.reach,
@@ -30,7 +31,7 @@ rule quality:
     shell:
         "fewframes quality --method {wildcards.method} --truth {params.truth:q} --reach {params.reach}"
         " --classes {params.classes:q} --results {params.results:q} {params.splits} --out {output.table:q}"
-        " --labels {input.labels:q} 2>&1 | tee {log:q}"
+        " --labels {params.labels:q} 2>&1 | tee {log:q}"
 
 
 rule quality_figure:

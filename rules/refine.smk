@@ -30,11 +30,14 @@ rule refine:
 
 checkpoint collect_refined:
     input:
+        planned_run,
         shards=shards_of_method("refined"),
     output:
         labels="<data>/refined/{method}/labels.csv",
+        ran="<data>/refined/{method}/labels.ran",
     log:
         "<data>/logs/refined/{method}.log",
     localrule: True
     shell:
         "fewframes collect --out {output.labels:q} {input.shards:q} 2>&1 | tee {log:q}"
+        " && date +%s.%N > {output.ran:q}"

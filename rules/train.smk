@@ -32,10 +32,12 @@ rule train:
         classes=STUDY.classes,
         class_digest=STUDY.class_digest,
         results=results_folder,
+        # Named here too, so that the command reads this file whatever Snakemake took for its input.
+        manifest=manifest_of_run,
         out=lambda wildcards, output: Path(output.model).parent,
         checkpoints=lambda wildcards, output: Path(output.model).parent / "checkpoints",
     shell:
-        "fewframes train --manifest {input.manifest:q} --settings {params.settings:q}"
+        "fewframes train --manifest {params.manifest:q} --settings {params.settings:q}"
         " --housekeeping {params.housekeeping:q} --root {params.root:q} --classes {params.classes:q}"
         " --results {params.results:q} --seed {wildcards.seed} --threads {threads} --out {params.out:q}"
         " --checkpoints {params.checkpoints:q} 2>&1 | tee {log:q}"

@@ -144,7 +144,12 @@ def test_measuring_without_truth(city, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [("propagation={method: sam3}", "'sam3' is unknown"), ("experiments=[b4]", "'b4' is unknown")],
+    [
+        ("propagation={method: sam3}", "'sam3' is unknown"),
+        ("experiments=[b4]", "'b4' is unknown"),
+        ("experimnts=[n1]", "'experimnts' was unexpected"),
+        ("shards=0", "config, shards: 0 is less than the minimum"),
+    ],
 )
 def test_snakemake_says_it_in_one_sentence_too(tmp_path, change, named):
     command = [sys.executable, "-m", "snakemake", "-n", "-s", REPOSITORY / "Snakefile", "-d", tmp_path]

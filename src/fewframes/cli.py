@@ -100,7 +100,8 @@ def toycity(root: Path, settings: dict[str, Any], workers: int) -> None:
     try:
         chosen = ToyCitySettings(**settings)
     except TypeError as error:
-        raise UserError(f"toycity settings: {error}.") from error
+        known = ", ".join(ToyCitySettings.__dataclass_fields__)
+        raise UserError(f"toycity's settings are {known}, not all of {', '.join(settings)}.") from error
     write_toycity(root, chosen, workers)
 
 

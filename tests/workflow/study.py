@@ -1,5 +1,6 @@
 """A study in a folder of its own: configure it, run Snakemake on it, kill it, look at what it made."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
@@ -83,6 +85,8 @@ class Study:
     def run(self, *targets, options=()):
         process = self.start(*targets, options=options)
         output, _ = process.communicate(timeout=600)
+        # A job that Snakemake starts on a placeholder reads the wrong file, and says nothing.
+        assert "--dry-run" in options or "<TBD>" not in output, output
         return Run(process.returncode, output)
 
     def killed(self, when, *targets, seconds=120):
@@ -107,6 +111,16 @@ class Study:
 
     def models(self):
         return {p.parts[-3]: p.stat().st_mtime_ns for p in self.results.glob("runs/tmanet/*/*/model.safetensors")}
+
+    def assert_true_inputs(self):
+        """Every run was trained on its own manifest's samples and scored on the evaluation's frames."""
+        frames = (self.results / "manifests/evaluation.csv").read_text().splitlines()[1:]
+        for run in self.results.glob("runs/tmanet/*/*"):
+            manifest = self.results / "manifests" / run.parent.name / f"{run.name.split('-')[0]}.csv"
+            samples = len(manifest.read_text().splitlines()) - 1
+            assert json.loads((run / "training.json").read_text())["samples"] == samples, run
+            scored = np.load(run / "confusion.npz")["clips"].tolist()
+            assert scored == [line.split(",")[0] for line in frames], run
 
     def manifest(self, experiment):
         return (self.results / "manifests" / experiment / "draw0.csv").read_text()

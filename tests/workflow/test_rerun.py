@@ -35,6 +35,7 @@ def training_clips(study):
 
 def test_the_first_run_made_everything(finished_study):
     assert set(finished_study.models()) == set(EXPERIMENTS)
+    finished_study.assert_true_inputs()
     for name in ("quality/flow.csv", "tables/table1.md", "tables/table3.tex", "figures/figure4.png"):
         assert (finished_study.results / name).stat().st_size > 0
 
@@ -115,7 +116,35 @@ def test_another_experiment_is_trained_alone(study):
     run = study.run()
     assert run.code == 0, run.output
     assert run.experiments("train") == {"p2"}
+    study.assert_true_inputs()
     assert {e: study.models()[e] for e in models} == models
+
+
+def test_new_work_beside_a_touched_dataset_reads_its_own_files(study):
+    models = study.models()
+    for path in study.folder.glob("city/gt*/train/*/*.png"):
+        path.touch()
+    study.configure(seeds=[0, 1])
+    run = study.run()
+    assert run.code == 0, run.output
+    assert len(run.of("train")) == len(run.of("evaluate")) == len(EXPERIMENTS)
+    assert all("seed=1" in wildcards for wildcards in run.of("train"))
+    study.assert_true_inputs()
+    assert models.keys() == study.models().keys()
+    assert study.run().jobs == []
+
+
+def test_new_work_beside_an_unchanged_label_reads_its_own_files(study):
+    # Another spelling of the default: shards are visited and find all; a new learning rate trains on the same samples.
+    training = {"tmanet": {**CONFIG["training"]["tmanet"], "lr": 0.02}}
+    for path in study.folder.glob("city/leftImg8bit_sequence/train/*/*.png"):
+        path.touch()
+    study.configure(training=training)
+    run = study.run()
+    assert run.code == 0, run.output
+    assert len(run.of("train")) == len(EXPERIMENTS)
+    study.assert_true_inputs()
+    assert study.run().jobs == []
 
 
 def test_reordered_settings_change_nothing(study):
@@ -149,6 +178,7 @@ def test_further_draws_train_only_what_they_change(study):
     run = study.run()
     assert run.code == 0, run.output
     assert run.of("train") == ["network=tmanet, experiment=b3, draw=1, seed=0"]
+    study.assert_true_inputs()
     table = (study.results / "tables/table1.md").read_text()
     assert re.search(r"N1 .*\(1\)", table) and re.search(r"B3 .*\(2\)", table)
 

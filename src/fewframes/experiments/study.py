@@ -123,6 +123,8 @@ class Study:
     def pretrained(self, network: str) -> str:
         """What tells that a network's backbone weights changed; empty where it starts from random ones."""
         path = self._config["training"][network].get("network", {}).get("pretrained")
+        if path and not Path(path).is_file():
+            raise UserError(f"{path} does not exist: correct training.{network}.network.pretrained in the config.")
         return stamp(".", [path]) if path else ""
 
     @property

@@ -23,7 +23,7 @@ from fewframes.core.progress import progress
 from fewframes.learning.augmentation import normalise
 from fewframes.learning.networks import build_network
 from fewframes.learning.samples import SampleReader, read_manifest
-from fewframes.learning.training import check_past_frames, choose_device, use_threads
+from fewframes.learning.training import check_past_frames, choose_device, run_name, use_threads
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def evaluate(
     reader.check_files(samples)
     count = len(classes.names)
     matrices = []
-    for sample in progress(samples, "evaluating"):
+    for sample in progress(samples, f"evaluate {run_name(out)}"):
         frames, label = reader(sample)
         prediction = predict(network, frames, plan, where)
         matrices.append(metrics.confusion_matrix(label, prediction, count)[:, :count])

@@ -155,7 +155,7 @@ def train(
         augmentation = Augmentation(plan.crop, plan.scale, plan.flip, plan.photometric)
         batches = Batches(samples, reader, augmentation, plan.batch_size, seed)
         loaded = _loaded(batches, range(len(losses), plan.iterations), workers, where)
-        for frames, labels in _reported(loaded, losses, plan.iterations):
+        for frames, labels in _reported(loaded, losses, plan.iterations, run_name(out)):
             iteration = len(losses)
             _seed_torch(seed, iteration)
             for group in optimiser.param_groups:
@@ -243,6 +243,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def run_name(out: str | Path) -> str:
+    """What a run is called in a log: the end of its folder, network, experiment, draw and seed."""
+    return "/".join(Path(out).parts[-3:])
+
+
 def use_threads(threads: int | None) -> None:
     """Keep torch to a number of threads (`None` or 0 leaves the choice to it), and OpenCV to one."""
     if threads:
@@ -307,7 +312,7 @@ def _stop_signals() -> Iterator[list[signal.Signals]]:
 
 
 def _reported(
-    batches: Iterator[tuple[Tensor, Tensor]], losses: list[float], iterations: int
+    batches: Iterator[tuple[Tensor, Tensor]], losses: list[float], iterations: int, name: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches, and every ten seconds say how far the training is."""
     started = spoken = time.monotonic()
@@ -318,4 +323,4 @@ def _reported(
         if now - spoken > _SECONDS_BETWEEN_LINES or len(losses) == iterations:
             spoken = now
             speed = (len(losses) - first) / (now - started)
-            say(f"iteration {len(losses)}/{iterations}, loss {losses[-1]:.4f}, {speed:.1f} it/s")
+            say(f"train {name}: iteration {len(losses)}/{iterations}, loss {losses[-1]:.4f}, {speed:.1f} it/s")
