@@ -26,7 +26,10 @@ except WorkflowError as error:
     if not isinstance(fault, ValidationError):
         raise
     place = ".".join(map(str, fault.absolute_path)) or "top level"
-    print(f"fewframes: config, {place}: {fault.message}: see workflow/schemas/config.schema.yaml.", file=sys.stderr)
+    print(
+        f"fewframes: config, {place}: {fault.message}: see workflow/schemas/config.schema.yaml.",
+        file=sys.stderr,
+    )
     sys.exit(2)
 
 
