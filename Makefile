@@ -18,6 +18,12 @@ PYTHON := $(shell type -aP python3 | grep -v '^$(CURDIR)/.venv/' | head -n 1)
 	.tools/bin/uv pip install --quiet --no-deps --editable .
 	touch $@
 
+# cityscapesScripts and what it can still work with, to check our labels against: never imported by the package.
+.venv-crosscheck/.ready: envs/crosscheck.lock .venv/.ready
+	.tools/bin/uv venv --quiet --clear --python $(PYTHON) .venv-crosscheck
+	.tools/bin/uv pip sync --quiet --python .venv-crosscheck/bin/python --require-hashes envs/crosscheck.lock
+	touch $@
+
 # The whole chain on toy city: labels, trainings, tables, figures, then Snakemake's own report.
 DEMO := results/toycity
 demo: .venv/.ready
@@ -27,8 +33,9 @@ demo: .venv/.ready
 	@echo; cat $(DEMO)/tables/table1.md; echo; cat $(DEMO)/tables/table3.md; echo
 	@echo "Report: $(DEMO)/report.html   Tables: $(DEMO)/tables/   Pictures: $(DEMO)/figures/"
 
-test: lint
-	python -m pytest -n $(CORES)
+# The cross-check is named, so that it cannot be skipped for want of it.
+test: lint .venv-crosscheck/.ready
+	FEWFRAMES_CROSSCHECK_PYTHON=$(CURDIR)/.venv-crosscheck/bin/python python -m pytest -n $(CORES)
 
 # The tests that take seconds.
 quick: .venv/.ready
@@ -46,10 +53,12 @@ lint: .venv/.ready
 lock: .venv/.ready
 	.tools/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --quiet --upgrade -o envs/requirements.lock
+	.tools/bin/uv pip compile envs/crosscheck.in --universal --python-version 3.11 --generate-hashes \
+		--no-header --quiet --upgrade -o envs/crosscheck.lock
 
 # Us and the alternative in one process each, the ratio last.
 bench: .venv/.ready
 	for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
 
 clean:
-	rm -rf .venv .tools .snakemake data/toycity data/toycity-truth results/toycity
+	rm -rf .venv .venv-crosscheck .tools .snakemake data/toycity data/toycity-truth results/toycity

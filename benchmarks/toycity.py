@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 
 from fewframes.core.images import read_image, read_label
+from fewframes.core.labels import load_class_table
 from fewframes.datasets.toycity import ToyCitySettings, write_toycity
 from fewframes.datasets.toycity.layouts import encoded, put
 
@@ -25,7 +26,8 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     settings = ToyCitySettings(options.clips, 0, 0, options.width // 2, options.width)
-    frames = options.clips * settings.frames
+    first, last = load_class_table("cityscapes").offsets
+    frames = options.clips * (last - first + 1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "city"
         wall, used = time.perf_counter(), time.process_time()

@@ -48,6 +48,16 @@ def dataset_scan(wildcards):
     return STUDY.scan() if workflow.is_main_process else ""
 
 
+def prepared_truth_scan(wildcards):
+    """What makes the preparation of truth due again; jobs on other nodes need not look."""
+    return STUDY.scan_prepared_truth() if workflow.is_main_process else ""
+
+
+def corrections_scan(wildcards):
+    """What tells that a correction came or went; jobs on other nodes need not look."""
+    return STUDY.scan_corrections() if workflow.is_main_process else ""
+
+
 def results_folder(wildcards):
     """The dataset's folder of results."""
     return STUDY.folder
@@ -90,7 +100,13 @@ def planned_index(wildcards):
     checkpoints.plan.get()
     return [
         f"{STUDY.folder}/{name}"
-        for name in ("index.csv", "eligible.csv", "states.csv", "plan.ran")
+        for name in (
+            "index.csv",
+            "eligible.csv",
+            "states.csv",
+            "corrected.csv",
+            "plan.ran",
+        )
     ]
 
 

@@ -1,7 +1,7 @@
 """Evaluation: one dataset-wide confusion matrix a run, kept image by image.
 
 REQUIRED INPUTS: a run's model.safetensors, manifests/evaluation.csv
-OUTPUTS: runs/<network>/<experiment>/draw<j>-seed<k>/{confusion.npz,metrics.csv}
+OUTPUTS: runs/<network>/<experiment>/draw<j>-seed<k>/{confusion.npz,metrics.csv,groups.csv}
 """
 
 
@@ -14,6 +14,7 @@ rule evaluate:
     output:
         confusion="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/confusion.npz",
         metrics="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/metrics.csv",
+        groups="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/groups.csv",
     log:
         "<data>/logs/evaluate/{network}/{experiment}/draw{draw}-seed{seed}.log",
     threads: 1

@@ -1,7 +1,7 @@
 """The dataset and the plan.
 
 REQUIRED INPUTS: the dataset's folder (or, for toy city, nothing).
-OUTPUTS: index.csv, eligible.csv, states.csv, shards/{propagate,refine}/NNNN.csv
+OUTPUTS: index.csv, left_out.csv, eligible.csv, corrected.csv, states.csv, shards/{propagate,refine}/NNNN.csv; undeclared, prepared/
 """
 
 
@@ -19,12 +19,36 @@ rule toycity:
         "fewframes toycity {params.root:q} --settings {params.settings:q} --workers {threads} 2>&1 | tee {log:q}"
 
 
-checkpoint plan:
+rule prepare:
     input:
         generated_dataset,
     output:
+        # Not the prepared files: Snakemake would delete them before each run, and with them what need not be redone.
+        ran="<data>/prepare.ran",
+    log:
+        "<data>/logs/prepare.log",
+    threads: 4
+    params:
+        settings=STUDY.prepare_settings(),
+        scan=dataset_scan,
+        truth_scan=prepared_truth_scan,
+        class_digest=STUDY.class_digest,
+        version=VERSIONS["prepare"],
+        results=results_folder,
+    shell:
+        "fewframes prepare --settings {params.settings:q} --results {params.results:q} --workers {threads}"
+        " 2>&1 | tee {log:q} && date +%s.%N > {output.ran:q}"
+
+
+checkpoint plan:
+    input:
+        generated_dataset,
+        "<data>/prepare.ran",
+    output:
         index="<data>/index.csv",
+        left_out="<data>/left_out.csv",
         eligible="<data>/eligible.csv",
+        corrected="<data>/corrected.csv",
         states="<data>/states.csv",
         propagate=expand("<data>/shards/propagate/{shard}.csv", shard=STUDY.shards),
         refine=expand("<data>/shards/refine/{shard}.csv", shard=STUDY.shards),
@@ -35,6 +59,8 @@ checkpoint plan:
     params:
         settings=STUDY.plan_settings(),
         scan=dataset_scan,
+        corrections_scan=corrections_scan,
+        class_digest=STUDY.class_digest,
         version=VERSIONS["plan"],
         out=results_folder,
     shell:

@@ -48,7 +48,7 @@ def city(tmp_path):
 
 def plan(root, tmp_path, out=None, **changes):
     settings = {
-        "reader": "cityscapes", "root": str(root), "classes": "cityscapes", "options": {}, "draws": [0],
+        "reader": "cityscapes", "root": str(root), "classes": "cityscapes", "options": {}, "truth": None, "corrections": "", "draws": [0],
         "experiments": {"p2s": {"offsets": [0, 1]}}, "past_frames": 1, "shards": 1, "measured": [], "reach": 1,
     }  # fmt: skip
     return call("plan", "--settings", json.dumps({**settings, **changes}), "--out", out or tmp_path / "results")

@@ -1,9 +1,11 @@
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from fewframes.core.errors import UserError
-from fewframes.core.images import image_size, read_image, read_instances, read_label
+from fewframes.core.images import image_mode, image_size, read_colours, read_image, read_instances, read_label
 
 
 def saved(path, array, mode=None):
@@ -57,3 +59,29 @@ def test_a_colour_picture_is_no_label_and_sixteen_bits_no_image(tmp_path):
     deep = saved(tmp_path / "deep.png", np.zeros((4, 4), np.uint16))
     with pytest.raises(UserError, match="convert it to 8-bit"):
         read_image(deep)
+
+
+def test_an_animation_and_a_decompression_bomb_are_refused_before_they_are_decoded(tmp_path):
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "moving.png", save_all=True, append_images=[second])
+    with pytest.raises(UserError, match=r"moving\.png is animated \(2 pictures\)"):
+        read_image(tmp_path / "moving.png")
+    with pytest.raises(UserError, match="animated"):
+        read_label(tmp_path / "moving.png")
+    for name, side in (("large", 9_000), ("bomb", 60_000)):
+        still = tmp_path / f"{name}.png"
+        Image.new("L", (8, 8)).save(still)
+        data = bytearray(still.read_bytes())
+        data[16:24] = side.to_bytes(4, "big") * 2  # the header's width and height
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        still.write_bytes(data)
+        with pytest.raises(UserError, match=rf"{name}\.png .*(claims to be 9000x9000|decompression bomb)"):
+            read_label(still)
+
+
+def test_label_pictures_are_read_as_colours(tmp_path):
+    rgb = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    assert np.array_equal(read_colours(saved(tmp_path / "a.png", rgb, "RGBA")), rgb)
+    assert image_mode(tmp_path / "a.png") == "RGBA"
+    with pytest.raises(UserError, match="not a colour picture"):
+        read_colours(saved(tmp_path / "l.png", rgb[..., 0]))

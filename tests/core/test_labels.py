@@ -61,7 +61,7 @@ def test_a_bad_class_table_is_named(tmp_path, text, message):
 
 
 def test_an_absent_class_table_lists_the_known():
-    with pytest.raises(UserError, match="camvid, cityscapes"):
+    with pytest.raises(UserError, match="camvid, .*cityscapes, idd"):
         load_class_table("city")
 
 
@@ -78,3 +78,68 @@ def test_a_tables_digest_follows_its_content(tmp_path):
     assert digest_of(text + "minutes: {fine: 60}\noffsets: [0, 0]\n") != first
     swapped = text.replace("id: 0, train_id: 0", "id: 0, train_id: 9").replace("train_id: 1", "train_id: 0")
     assert digest_of(swapped.replace("train_id: 9", "train_id: 1") + "minutes: {fine: 90}\noffsets: [0, 0]\n") != first
+
+
+TABLES = [load_class_table(n) for n in ("cityscapes", "idd", "idd-cityscapes", "camvid")]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+@given(data=st.data())
+def test_train_ids_survive_the_way_to_native_ids_and_back(table, data):
+    ids = [*range(len(table.names)), IGNORE]
+    train = data.draw(arrays(np.uint8, (3, 4), elements=st.sampled_from(ids)))
+    native = table.to_native_ids(train)
+    assert set(np.unique(native)) <= {c.id for c in table.classes}
+    np.testing.assert_array_equal(table.to_train_ids(native, "x.png"), train)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_groups_divide_the_evaluated_classes(table):
+    for groups in table.groups.values():
+        assert sorted(name for names in groups.values() for name in names) == sorted(table.names)
+    assert set(table.groups) == {"idd": {"level2", "level1"}, "camvid": set()}.get(table.name, {"category"})
+
+
+def test_idd_has_its_benchmarks_levels():
+    # AutoNUE's evaluate_mIoU.py: level 3 has 26 classes, levels 2 and 1 join them to 16 and 7.
+    idd = load_class_table("idd")
+    assert [len(idd.names), *(len(groups) for groups in idd.groups.values())] == [26, 16, 7]
+    assert idd.names[1] == "drivable fallback" and idd.names[12] == "vehicle fallback" and idd.names[25] == "sky"
+    by_name = {c.name: c.train_id for c in idd.classes}
+    assert (by_name["parking"], by_name["animal"], by_name["trailer"], by_name["ego vehicle"]) == (1, 4, 12, IGNORE)
+    assert load_class_table("idd-cityscapes").names[9] == "non-drivable fallback"
+    assert idd.offsets == (-15, 15) and CITYSCAPES.offsets == (-19, 10)
+
+
+def test_colours_become_ids_and_strange_ones_are_named():
+    camvid = load_class_table("camvid")
+    ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    colours = np.array([c.rgb for c in camvid.classes], np.uint8)[ids]
+    np.testing.assert_array_equal(camvid.from_colours(colours, "x.png"), ids)
+    colours[0, 0] = (1, 2, 3)
+    with pytest.raises(UserError, match=r"x\.png holds 1 colours .* \[1, 2, 3\] \(1 pixels\)"):
+        camvid.from_colours(colours, "x.png")
+    with pytest.raises(UserError, match=r"\[153, 153, 153\] means both 'pole' and 'polegroup'"):
+        CITYSCAPES.from_colours(colours, "x.png")
+
+
+def test_id_255_is_ignored_in_every_table():
+    assert (load_class_table("camvid").to_train_ids(np.full((2, 2), 255, np.uint8), "x.png") == IGNORE).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ("groups: {area: {flat: [street]}}", r"'groups\.area' names \['street'\]"),
+        ("classes: [{name: a, id: 3, train_id: 0, rgb: [0, 0, 0]}, {name: b, id: 3, rgb: [0, 0, 0]}]", "ids must be"),
+        ("classes: [{name: a, id: 255, train_id: 0, rgb: [0, 0, 0]}]", "id 255 is ignored"),
+    ],
+)
+def test_a_wrong_table_is_refused(tmp_path, change, fault):
+    table = tmp_path / "own.yaml"
+    base = "minutes: {fine: 1}\noffsets: [0, 0]\nclasses: [{name: road, id: 0, train_id: 0, rgb: [1, 1, 1]}]\n"
+    table.write_text(base if change.startswith("groups") else "minutes: {fine: 1}\noffsets: [0, 0]\n")
+    load_class_table(table) if change.startswith("groups") else None
+    table.write_text(table.read_text() + change)
+    with pytest.raises(UserError, match=fault):
+        load_class_table(table)

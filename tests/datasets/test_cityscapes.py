@@ -1,10 +1,15 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from fewframes.core.errors import UserError
+from fewframes.core.files import ContentHashes
 from fewframes.core.labels import load_class_table
-from fewframes.datasets import index
+from fewframes.datasets import index, prepare_dataset
+from fewframes.datasets.source import Source
+from fewframes.datasets.toycity import ToyCitySettings, write_toycity
 
 CLASSES = load_class_table("cityscapes")
 
@@ -32,7 +37,7 @@ def sequence(root, split, prefix, numbers):
 
 
 def read(root):
-    return {clip.id: clip for clip in index("cityscapes", root, CLASSES, {})}
+    return {clip.id: clip for clip in index("cityscapes", Source(root, root / "prepared", CLASSES))}
 
 
 def test_a_clip_is_known_by_city_sequence_and_frame(tmp_path):
@@ -75,11 +80,65 @@ def test_an_annotation_without_any_image_is_no_clip(tmp_path):
 
 def test_what_would_break_later_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist"):
-        index("cityscapes", tmp_path / "nowhere", CLASSES, {})
+        read(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no annotated frame"):
         read(tmp_path)
-    with pytest.raises(UserError, match="'kitti' is unknown: choose one of cityscapes, camvid"):
-        index("kitti", tmp_path, CLASSES, {})
+    with pytest.raises(UserError, match="'kitti' is unknown: choose one of cityscapes, idd, camvid"):
+        index("kitti", Source(tmp_path, tmp_path, CLASSES))
     annotated(tmp_path, "train", "aachen_000000_000019", size=(9, 4))
     with pytest.raises(UserError, match=r"labelIds\.png is 9x4 but its image .* is 8x4"):
         read(tmp_path)
+
+
+def test_what_is_not_used_is_counted_and_named(tmp_path):
+    annotated(tmp_path, "train", "aachen_000000_000019")
+    annotated(tmp_path, "train", "aachen_000001_000019", still=False)
+    annotated(tmp_path, "train", "aachen_scribble")
+    png(tmp_path / "leftImg8bit/train/aachen/aachen_000002_000019_leftImg8bit.png", mode="RGB")
+    annotated(tmp_path, "train_extra", "troisdorf_000000_000073", "gtCoarse")
+    (tmp_path / "gtFine/train/bochum").mkdir()
+    (tmp_path / "gtFine/train/bochum/bochum_000000_000313_gtFine_polygons.json").touch()
+    source = Source(tmp_path, tmp_path / "prepared", CLASSES)
+    assert [clip.id for clip in index("cityscapes", source)] == ["aachen_000000_000019"]
+    assert source.left_out.rows == [
+        ("annotation with polygons.json alone (options.labels: polygons draws them)",
+         "gtFine/train/bochum/bochum_000000_000313"),
+        ("annotation without image", "train/aachen/aachen_000001_000019"),
+        ("image known to be corrupt", "leftImg8bit/train_extra/troisdorf/troisdorf_000000_000073_leftImg8bit.png"),
+        ("image without annotation", "leftImg8bit/train/aachen/aachen_000002_000019_leftImg8bit.png"),
+        ("name that is not {city}_{seq}_{frame}", "train/aachen/aachen_scribble"),
+    ]  # fmt: skip
+
+
+def test_labels_can_be_drawn_from_edited_polygons(tmp_path):
+    city = tmp_path / "city"
+    write_toycity(city, ToyCitySettings(train=2, val=0, train_extra=0, height=64, width=128))
+    source = Source(city, tmp_path / "prepared", CLASSES, {"labels": "polygons"})
+    hashes = ContentHashes(tmp_path / "hashes", "test")
+    prepare_dataset("cityscapes", source, hashes)
+    clips = index("cityscapes", source)
+    assert len(clips) == 2 and source.left_out.rows == []
+    for drawn in clips:
+        for path in (drawn.fine, drawn.fine_instances, drawn.coarse, drawn.coarse_instances):
+            shipped = city / path.removeprefix("prepared:labels/")
+            np.testing.assert_array_equal(np.array(Image.open(source.root / path)), np.array(Image.open(shipped)))
+
+    annotation = city / clips[0].fine.removeprefix("prepared:labels/").replace("labelIds.png", "polygons.json")
+    content = json.loads(annotation.read_text())
+    content["objects"].append({"label": "car", "polygon": [[0, 0], [40, 0], [40, 40], [0, 40]]})
+    annotation.write_text(json.dumps(content))
+    times = {clip.id: (source.root / clip.fine).stat().st_mtime_ns for clip in clips}
+    prepare_dataset("cityscapes", source, hashes)
+    changed = {clip.id for clip in clips if (source.root / clip.fine).stat().st_mtime_ns != times[clip.id]}
+    assert changed == {clips[0].id}
+    assert (np.array(Image.open(source.root / clips[0].fine))[:40, :40] == 26).all()
+
+
+def test_cityscapes_vps_can_be_the_truth(tmp_path):
+    annotated(tmp_path, "val", "lindau_000001_000019")
+    annotated(tmp_path, "train", "aachen_000001_000019")
+    source = Source(tmp_path, tmp_path / "prepared", CLASSES, {"truth": "vps"}, truth=tmp_path / "vps")
+    train, val = index("cityscapes", source)
+    assert val.truth_at(-5) == "prepared:truth/val/lindau/lindau_000001_000014_labelIds.png" and train.truth == ""
+    with pytest.raises(UserError, match="truth is 'dense': choose frames or vps"):
+        index("cityscapes", Source(tmp_path, tmp_path, CLASSES, {"truth": "dense"}))

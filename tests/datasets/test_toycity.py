@@ -24,7 +24,7 @@ TABLE = load_class_table("cityscapes")
 CLASSES = {c.name: c for c in TABLE.classes}
 THINGS = frozenset(name for name, c in CLASSES.items() if c.has_instances)
 SMALL = ToyCitySettings(train=4, val=1, train_extra=2, height=48, width=96)
-IDD = dataclasses.replace(SMALL, train=2, layout="idd", frames=31)
+IDD = dataclasses.replace(SMALL, train=2, layout="idd")
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_unwritable_parent_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("train", -1), ("val", -1), ("train_extra", -2), ("height", 16), ("width", 20), ("frames", 12),
+        ("train", -1), ("val", -1), ("train_extra", -2), ("height", 16), ("width", 20),
         ("variety", 1.5), ("seed", -1), ("layout", "kitti"),
     ],
 )  # fmt: skip

@@ -1,16 +1,19 @@
 import csv
 import os
 import time
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import pytest
 
-from fewframes.core.clips import Clip, read_clips, read_shard
+from fewframes.core.clips import Clip, Root, read_clips, read_shard
 from fewframes.core.errors import UserError
-from fewframes.core.files import ContentHashes, write_csv
+from fewframes.core.files import ContentHashes, content_hash, write_csv
+from fewframes.experiments.corrected import adopt_corrections, read_corrected
 from fewframes.experiments.manifests import (
     LABEL_COLUMNS,
     Labels,
+    Pick,
     evaluation_picks,
     picks,
     write_family,
@@ -18,6 +21,7 @@ from fewframes.experiments.manifests import (
 )
 from fewframes.experiments.plan import Request, write_plan
 from fewframes.experiments.schemes import load_catalogue
+from fewframes.labelling.corrections import Correction
 
 CATALOGUE = load_catalogue(Path(__file__).parents[2] / "workflow/experiments/catalogue.yaml")
 
@@ -52,6 +56,44 @@ def write(path, text):
 def rows_of(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def correction(dataset, folder, clip="a", offset=10, image_hash=None):
+    file = f"labels/{clip}_{offset}.png"
+    write(folder / file, f"corrected {clip} {offset}")
+    image_hash = image_hash or content_hash(dataset / clip / f"{19 + offset:06d}.png")
+    known = (file, content_hash(folder / file), image_hash)
+    return Correction(clip, offset, "pseudo", "flow", "f", *known, 6.0, "Ada", "cvat", "2026-11-22", 1.5)
+
+
+def test_a_corrected_label_takes_the_place_of_the_made_one(dataset, tmp_path, capsys):
+    folder, clips = dataset
+    root, results = Root(folder, tmp_path / "prepared"), tmp_path / "results"
+    hashes = ContentHashes(tmp_path / "hashes", "t")
+    reviewed = tmp_path / "reviewed"
+    corrections = [
+        correction(folder, reviewed),
+        correction(folder, reviewed, offset=0),
+        correction(folder, reviewed, "b", image_hash="another"),
+        correction(folder, reviewed, "c", 11, image_hash="gone"),
+    ]
+    write_csv(reviewed / "corrections.csv", [f.name for f in fields(Correction)], map(astuple, corrections))
+    adopt_corrections(reviewed, clips, root, hashes, results)
+    said = capsys.readouterr().err
+    assert "a at +0 left out: it is of the annotated frame" in said
+    assert "b at +10 left out: its image has changed since" in said
+    assert "c at +11 left out: there is no such frame" in said
+    corrected = read_corrected(results)
+    assert set(corrected) == {("a", 10, "pseudo")}
+    labels = tmp_path / "labels.csv"
+    write_csv(labels, LABEL_COLUMNS, [(c, o, f"{c}.h5", "f", "s") for c in "abc" for o in (-10, 10)])
+    samples = [Pick(clip, offset, "pseudo") for clip in clips[:2] for offset in (-10, 10)]
+    made = {"pseudo": Labels("flow", labels)}
+    write_manifest(tmp_path / "m.csv", samples, root, hashes, 1, made, corrected)
+    rows = rows_of(tmp_path / "m.csv")
+    assert [row["source"] for row in rows] == ["pseudo:flow", "corrected-pseudo", "pseudo:flow", "pseudo:flow"]
+    assert (root / rows[1]["label"]).read_text() == "corrected a 10"
+    assert len({row["fingerprint"] for row in rows}) == 4
 
 
 def manifest(dataset, tmp_path, name, made=None, past=1):

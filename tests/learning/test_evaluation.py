@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fewframes.core import metrics
 from fewframes.core.errors import UserError
 from fewframes.core.labels import load_class_table
-from fewframes.learning.evaluation import evaluate, load_model, slide, windows
+from fewframes.learning.evaluation import evaluate, load_model, resized, slide, windows, write_group_metrics
 from fewframes.learning.samples import SampleReader, read_manifest
 from fewframes.learning.training import train
 
@@ -62,6 +62,28 @@ def test_equal_evaluations_are_equal_bytes(tiny, trained, tmp_path) -> None:
         evaluate(trained, **tiny.arguments(), out=tmp_path / out, settings={"mode": "whole"})
     for name in ("confusion.npz", "metrics.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_pixels_can_be_counted_at_another_size(tiny, trained, tmp_path) -> None:
+    evaluate(trained, **tiny.arguments(), out=tmp_path, settings={"mode": "whole", "size": [24, 32]})
+    assert np.load(tmp_path / "confusion.npz")["confusion"].sum() == 5 * 24 * 32
+    label = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+    # Nearest neighbour as Pillow does it: the pixel under the middle of each new one.
+    np.testing.assert_array_equal(resized(label, (24, 32)), label[1::2, 1::2])
+
+
+def test_a_confusion_within_a_group_is_none(tmp_path) -> None:
+    classes = load_class_table("cityscapes")
+    confusion = np.zeros((19, 19), np.int64)
+    confusion[0, 1] = 30  # road taken for sidewalk: both are flat
+    confusion[13, 14] = 10  # a car for a truck: both are vehicles
+    confusion[13, 0] = 10  # a car for road
+    write_group_metrics(tmp_path / "groups.csv", confusion, classes)
+    rows = {row["group"]: row for row in csv.DictReader((tmp_path / "groups.csv").open())}
+    assert list(rows) == ["flat", "construction", "object", "nature", "sky", "human", "vehicle", "mean"]
+    assert (rows["flat"]["iou"], rows["flat"]["accuracy"]) == ("75.0000", "100.0000")
+    assert (rows["vehicle"]["iou"], rows["sky"]["iou"]) == ("50.0000", "")
+    assert (rows["mean"]["iou"], rows["mean"]["pixels"]) == ("62.5000", "50")
 
 
 def test_the_windows_of_a_cityscapes_frame_are_the_published_eight() -> None:
@@ -132,6 +154,7 @@ def test_a_manifest_of_another_number_of_past_frames_is_named(own_tiny, trained,
         ({"mode": "half"}, "evaluation.mode is 'half'"),
         ({"mdoe": "whole"}, "evaluation.mdoe is no setting"),
         ({"crop": [0, 5]}, r"evaluation.crop is \[0, 5\]"),
+        ({"size": [720]}, r"evaluation.size is \[720\]"),
         ({"crop": [8, 8], "stride": [9, 8]}, "evaluation.stride is larger"),
     ],
 )

@@ -9,6 +9,7 @@ from fewframes.core.files import ContentHashes
 from fewframes.core.labels import load_class_table
 from fewframes.core.metrics import iou_per_class, mean
 from fewframes.datasets import index
+from fewframes.datasets.source import Source
 from fewframes.datasets.toycity import ToyCitySettings, write_toycity
 from fewframes.experiments.manifests import evaluation_picks, picks, write_manifest
 from fewframes.experiments.schemes import Experiment
@@ -39,7 +40,7 @@ SETTINGS = {
 def test_a_short_training_on_toy_city_learns(tmp_path):
     city = tmp_path / "city"
     write_toycity(city, ToyCitySettings(train=12, val=6, train_extra=0, height=64, width=128))
-    clips = index("cityscapes", city, CLASSES, {})
+    clips = index("cityscapes", Source(city, city, CLASSES))
     hashes = ContentHashes(tmp_path / "hashes", "test")
     samples = picks(Experiment("n1", "N1"), [c for c in clips if c.split == "train"], 0)
     write_manifest(tmp_path / "train.csv", samples, city, hashes, 1, {})

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from fewframes.core.errors import UserError
+from fewframes.experiments.corrected import Corrected
 from fewframes.reporting.costs import Cost, manifest_cost, read_cost
 from fewframes.reporting.statistics import Grid
 
@@ -38,6 +39,17 @@ def test_a_refined_label_costs_the_coarse_one(tmp_path):
     assert cost == Cost(fine=1, coarse=2, samples=3, manual=2)
     assert cost.key_frames == 3
     assert cost.hours(MINUTES) == pytest.approx((90 + 14) / 60)
+
+
+def test_a_corrected_label_costs_its_review_and_what_it_was_made_from(tmp_path):
+    samples = [("a", 10, "corrected-pseudo"), ("a", -10, "pseudo:flow"), ("c", 0, "corrected-refined")]
+    path = write_manifest(tmp_path / "m.csv", samples)
+    corrected = {("a", 10, "pseudo"): Corrected("x", "h", 6.0), ("c", 0, "refined"): Corrected("y", "h", 3.0)}
+    cost = manifest_cost(path, corrected)
+    assert cost == Cost(fine=1, coarse=1, samples=3, manual=2, review_minutes=9)
+    assert cost.hours(MINUTES) == pytest.approx((90 + 7 + 9) / 60)
+    with pytest.raises(UserError, match="a corrected label of a that is gone"):
+        manifest_cost(path)
 
 
 def test_a_frame_annotated_both_ways_costs_both(tmp_path):

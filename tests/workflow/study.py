@@ -63,7 +63,7 @@ class Study:
         self.results = folder / "results" / "toy"
 
     def configure(self, **changes):
-        config = {**CONFIG, **changes}
+        config = {key: value for key, value in {**CONFIG, **changes}.items() if value is not None}
         (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
 
     def command(self, *targets, options=(), cores=2):

@@ -54,7 +54,7 @@ def test_touching_the_dataset_recomputes_nothing(study):
     assert run.code == 0, run.output
     assert (study.label_files(), study.models()) == before
     # The plan looks; shards whose frames were touched are visited and find all their clips by content.
-    looked = {"plan", "propagate", "refine", "collect_pseudo", "collect_refined", "all"}
+    looked = {"prepare", "plan", "propagate", "refine", "collect_pseudo", "collect_refined", "all"}
     looked |= {"manifests_annotated", "manifests_propagated", "manifests_refined"}
     assert {rule for rule, _ in run.jobs} <= looked
     assert study.run().jobs == []

@@ -22,12 +22,46 @@ SOURCES = ("fine", "coarse")
 LABEL_COLUMNS = ("clip", "offset", "file", "fingerprint", "checksum")
 """Columns of the CSVs of labels that propagation and refinement declare: one row a label made."""
 
+PREPARED = "prepared:"
+"""How a clip's path begins that leads to a prepared file: a drawn label, a video's frame, a link."""
+
+PREPARED_FOLDER = "prepared"
+"""The folder of prepared files below a dataset's results."""
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Root:
+    """Where the paths of clips lead: into the dataset's folder, or (`prepared:...`) to what was prepared from it.
+
+    `root / path` is the file; `prepared` is the folder of prepared files.
+    """
+
+    def __init__(self, folder: str | Path, prepared: str | Path) -> None:
+        self.folder = Path(folder)
+        self.prepared = Path(prepared)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __truediv__(self, path: str) -> Path:
+        if path.startswith(PREPARED):
+            return self.prepared / path[len(PREPARED) :]
+        return self.folder / path
+
+
+def dataset_root(folder: Path, results: Path) -> Root:
+    """The root of a dataset whose results lie in `results`."""
+    return Root(folder, results / PREPARED_FOLDER)
+
+
+Folder = Path | Root
+"""What clips' paths are relative to: a dataset that needs nothing prepared is a plain folder."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One annotated frame and its neighbours; all paths are relative to the dataset's root.
+    """One annotated frame and its neighbours; all paths are relative to the dataset's root (see `Root`).
 
     `frames` is a path pattern with the field `{frame}` (a format such as `{frame:06d}` is allowed); the
     frame at an offset is number `key + offset`. Frames exist at every multiple of `step` from offset
@@ -164,13 +198,13 @@ def scan(*roots: str | Path) -> str:
     return h.hexdigest()
 
 
-def stamp(root: str | Path, paths: Iterable[str]) -> str:
+def stamp(root: Folder, paths: Iterable[str]) -> str:
     """A digest of the files' names, sizes and times: changes whenever their content may have changed."""
     facts = []
     for path in paths:
         try:
-            status = os.stat(Path(root, path))
+            status = os.stat(root / path)
         except OSError:
-            raise UserError(f"{Path(root, path)} does not exist: restore it, or index the dataset again.") from None
+            raise UserError(f"{root / path} does not exist: restore it, or index the dataset again.") from None
         facts.append((path, status.st_size, status.st_mtime_ns))
     return digest(facts)

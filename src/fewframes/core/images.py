@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fewframes.core.errors import UserError
+
+MAX_PIXELS = 2**26
+"""Twice an 8K frame. Larger pictures are refused before they are decoded: such a file is a fault or an attack."""
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -32,6 +36,20 @@ def read_label(path: str | Path) -> NDArray[np.uint8]:
         return np.asarray(_decoded(image, path))
 
 
+def read_colours(path: str | Path) -> NDArray[np.uint8]:
+    """Decode a colour picture of labels to RGB, `uint8 [H, W, 3]`; an alpha channel is ignored."""
+    with _opened(path) as image:
+        if image.mode not in ("RGB", "RGBA"):
+            raise UserError(f"{path} is an image of mode {image.mode}, not a colour picture of labels.")
+        return np.asarray(_decoded(image, path).convert("RGB"))
+
+
+def image_mode(path: str | Path) -> str:
+    """Pillow's name of how the file's pixels are stored (`L`, `P`, `RGB`, ...), from its header."""
+    with _opened(path) as image:
+        return image.mode
+
+
 def read_instances(path: str | Path) -> NDArray[np.int32]:
     """Decode a 16-bit instance PNG, `int32 [H, W]`: class id * 1000 + k for an instance, else class id."""
     with _opened(path) as image:
@@ -48,11 +66,20 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 def _opened(path: str | Path) -> Image.Image:
     try:
-        return Image.open(path)
+        with warnings.catch_warnings():
+            # Our own limit, below, speaks in one sentence.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: restore the file, or index the dataset again.") from None
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-        raise UserError(f"{path} is not a readable image ({error}): replace it with an intact copy.") from error
+        reason = "it is empty" if Path(path).is_file() and not Path(path).stat().st_size else error
+        raise UserError(f"{path} is not a readable image ({reason}): replace it with an intact copy.") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise UserError(f"{path} claims to be {image.width}x{image.height} pixels: replace it with a true frame.")
+    if (pictures := getattr(image, "n_frames", 1)) > 1:
+        raise UserError(f"{path} is animated ({pictures} pictures): replace it with a single one.")
+    return image
 
 
 def _decoded(image: Image.Image, path: str | Path) -> Image.Image:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 VERSIONS = {
     "toycity": 1,
+    "prepare": 1,
     "plan": 1,
     "propagate": 1,
     "refine": 1,

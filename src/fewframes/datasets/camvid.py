@@ -1,52 +1,95 @@
-"""CamVid in the SegNet tutorial's layout: folders of stills and, beside each, its labels (`<folder>annot`).
+"""CamVid, in the SegNet tutorial's layout or in its original one (`layout: original`).
 
-Stems end in a video frame number at 30 Hz (`0016E5_07959`, `0006R0_f00930`). A folder named in
-`options["sequences"]` is video: its frames are each other's neighbours. Every labelled frame is a clip. With
-`key_every: n` every n-th frame of a video belongs to split `train` and the others to split `measure`, so
-that few frames can be used as annotated while all can be measured against.
+Stems end in a video frame number at 30 Hz (`0016E5_07959`, `0006R0_f00930`). In SegNet's layout a folder of stills has
+its labels of 11 classes beside it (`<folder>annot`). A folder named in `options["sequences"]` is video: its frames are
+each other's neighbours. Every labelled frame is a clip. With `key_every: n` every n-th frame of a video belongs to
+split `train` and the others to split `measure`, so that few frames can be used as annotated while all can be
+measured against.
+
+In the original layout all stills lie in one folder and their labels, `<stem>_L.png` in 32 colours, in another. The
+videos are published beside them; frames extracted from them and numbered like the stills become their neighbours.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
-from fewframes.core.clips import Clip, pattern_of
+from fewframes.core.clips import PREPARED, Clip, pattern_of
 from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
+from fewframes.datasets.labelmaps import label_task
+from fewframes.datasets.preparing import Ledger, Task
+from fewframes.datasets.source import LeftOut, Source
 
-OPTIONS = ("sequences", "key_every", "stills", "videos")
+_LAYOUTS = {
+    "segnet": ("sequences", "key_every", "stills", "videos"),
+    "original": ("images", "labels", "frames", "splits"),
+}
+
+OPTIONS = ("layout", *_LAYOUTS["segnet"], *_LAYOUTS["original"])
 """Keys of `dataset.options`."""
 
 _STEM = re.compile(r"(?P<video>.+?)_f?(?P<frame>\d+)")
+_SUFFIXES = (".png", ".jpg")
+_LABEL = "_L.png"
+
+_STRAY = 0.001
+"""One published label, Seq05VD_f02610_L.png, has some 200 pixels (0.03 %) of mixed colours, as
+github.com/lih627/CamVid lists them; we ignore so few."""
 
 
-def index(root: Path, classes: ClassTable, options: Mapping[str, Any]) -> Iterator[Clip]:
+def prepare(source: Source) -> Iterator[Task]:
+    """Yield a task for each label of colours; SegNet's labels are read as they are."""
+    if _layout(source) == "original":
+        for still in _stills(source, LeftOut()):
+            yield label_task(still.label, still.target, source.classes, _STRAY)
+
+
+def index(source: Source) -> Iterator[Clip]:
     """Yield every labelled frame of the folders named in `options`.
 
-    `options["sequences"]` and `options["stills"]` map a folder to the split its clips belong to
+    SegNet's layout: `options["sequences"]` and `options["stills"]` map a folder to the split its clips belong to
     (`train` for a sequence means the rule of `key_every`); `options["videos"]` keeps only those of its stills
     whose stem starts with one of the names.
+
+    The original layout: `options["splits"]` maps a split to a list of videos, or to a text file (relative to the
+    dataset's folder) with the stem of a still, or a path to it, first in each line; a stem listed so goes before its
+    video. `options["images"]` and `options["labels"]` name the two folders if they are not called as published, and
+    `options["frames"]` the folder of extracted frames, named like the stills with or without the `f`.
     """
+    if _layout(source) == "original":
+        yield from _original(source)
+        return
+    options = source.options
     for folder in options.get("sequences", ()):
-        yield from _sequence(root, folder, classes, int(options.get("key_every", 1)))
+        yield from _sequence(source, folder, int(options.get("key_every", 1)))
     videos = tuple(options.get("videos", ()))
     for folder, split in options.get("stills", {}).items():
-        for image, label, video, _ in _labelled(root, folder):
+        for image, label, video, _ in _labelled(source, folder):
             if not videos or video in videos:
                 yield Clip(id=Path(image).stem, split=split, group=video, image=image, fine=label)
 
 
-def _sequence(root: Path, folder: str, classes: ClassTable, key_every: int) -> Iterator[Clip]:
-    for video, labelled in groupby(_labelled(root, folder), key=itemgetter(2)):
+def _layout(source: Source) -> str:
+    layout = source.choice("layout", tuple(_LAYOUTS))
+    if foreign := [key for key in source.options if key not in ("layout", *_LAYOUTS[layout])]:
+        raise UserError(f"dataset.options.{foreign[0]} is not for the layout '{layout}': leave it out, or set layout.")
+    return layout
+
+
+def _sequence(source: Source, folder: str, key_every: int) -> Iterator[Clip]:
+    for video, labelled in groupby(_labelled(source, folder), key=itemgetter(2)):
         frames = list(labelled)
         if len(frames) < 2:
-            raise UserError(f"{root / folder} holds a single labelled frame of {video}: list the folder as stills.")
-        yield from _video(video, frames, classes, key_every)
+            place = source.folder / folder
+            raise UserError(f"{place} holds a single labelled frame of {video}: list the folder as stills.")
+        yield from _video(video, frames, source.classes, key_every)
 
 
 def _video(video: str, frames: list[tuple[str, str, str, str]], classes: ClassTable, key_every: int) -> Iterator[Clip]:
@@ -70,18 +113,34 @@ def _video(video: str, frames: list[tuple[str, str, str, str]], classes: ClassTa
         )
 
 
-def _labelled(root: Path, folder: str) -> Iterator[tuple[str, str, str, str]]:
+def _labelled(source: Source, folder: str) -> Iterator[tuple[str, str, str, str]]:
     """Image, label, video and frame digits of each labelled frame, in order of the frames."""
-    if not (root / folder).is_dir():
-        raise UserError(f"{root / folder} does not exist: correct dataset.root, or the folders in dataset.options.")
+    root = source.folder
     found = []
-    for path in (root / folder).iterdir():
-        match = _STEM.fullmatch(path.stem)
+    for path, video, number in _pictures(source, folder, source.left_out):
         label = root / f"{folder}annot" / f"{path.stem}.png"
-        if match and path.suffix in (".png", ".jpg") and label.is_file():
+        if label.is_file():
             image, annotation = (p.relative_to(root).as_posix() for p in (path, label))
-            found.append((image, annotation, match["video"], match["frame"]))
+            found.append((image, annotation, video, number))
+        else:
+            source.left_out.add(f"no label in {folder}annot", path.name)
     return iter(sorted(found, key=lambda f: (f[2], int(f[3]))))
+
+
+def _pictures(source: Source, folder: str, left_out: LeftOut) -> Iterator[tuple[Path, str, str]]:
+    """Each picture with its video and the digits of its frame number, by name."""
+    for path in sorted(p for p in _present(source, folder).iterdir() if p.suffix in _SUFFIXES):
+        if match := _STEM.fullmatch(path.stem):
+            yield path, match["video"], match["frame"]
+        else:
+            left_out.add("no frame number at the end of the name", f"{folder}/{path.name}")
+
+
+def _present(source: Source, folder: str) -> Path:
+    path = source.folder / folder
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: correct dataset.root, or the folders in dataset.options.")
+    return path
 
 
 def _reach(number: int, limit: int, step: int, present: set[int]) -> int:
@@ -90,3 +149,98 @@ def _reach(number: int, limit: int, step: int, present: set[int]) -> int:
     while abs(offset + direction) <= abs(limit) and number + offset + direction in present:
         offset += direction
     return offset
+
+
+@dataclass(frozen=True)
+class _Still:
+    """A labelled still of the original layout: paths below the dataset's folder, and its frame number's digits."""
+
+    stem: str
+    video: str
+    number: str
+    split: str
+    image: str
+    label: str
+
+    @property
+    def target(self) -> str:
+        """Where its label of ids is prepared."""
+        return f"labels/{self.stem}_labelIds.png"
+
+
+def _original(source: Source) -> Iterator[Clip]:
+    footage = _footage(source)
+    ledger = Ledger(source.prepared)
+    for still in _stills(source, source.left_out):
+        if ledger.fingerprint(still.target) and ledger.facts(still.target)["stray"]:
+            source.left_out.add("pixels of a colour that no class has, ignored", still.label)
+        key, label = int(still.number), PREPARED + still.target
+        clip = Clip(id=still.stem, split=still.split, group=still.video, image=still.image, fine=label)
+        pattern, step, numbers = footage.get(still.video, ("", 1, set()))
+        first, last = (_reach(key, limit, step, numbers) for limit in source.classes.offsets)
+        if first or last:
+            truth = pattern_of(label, still.number)
+            clip = replace(clip, frames=pattern, key=key, step=step, first=first, last=last, truth=truth)
+        elif "frames" in source.options:
+            source.left_out.add("no frame of the video next to the still", still.stem)
+        yield clip
+
+
+def _stills(source: Source, left_out: LeftOut) -> Iterator[_Still]:
+    images = str(source.options.get("images", "701_StillsRaw_full"))
+    labels = str(source.options.get("labels", "LabeledApproved_full"))
+    _present(source, labels)
+    of_stem, of_video = _splits(source)
+    seen = set()
+    for path, video, number in _pictures(source, images, left_out):
+        image, label = path.relative_to(source.folder).as_posix(), f"{labels}/{path.stem}{_LABEL}"
+        seen |= {path.stem, video}
+        split = of_stem.get(path.stem, of_video.get(video, ""))
+        if not split:
+            left_out.add("in none of dataset.options.splits", path.stem)
+        elif not (source.folder / label).is_file():
+            left_out.add(f"no label in {labels}", path.stem)
+        else:
+            yield _Still(path.stem, video, number, split, image, label)
+    for name in (of_stem.keys() | of_video.keys()) - seen:
+        left_out.add("in dataset.options.splits, but there is no such still or video", name)
+
+
+def _splits(source: Source) -> tuple[dict[str, str], dict[str, str]]:
+    """The split of each stem that a text file lists, and of each video that a list names."""
+    splits = source.options.get("splits")
+    if not isinstance(splits, Mapping) or not all(isinstance(members, (str, list)) for members in splits.values()):
+        raise UserError("dataset.options.splits must map each split to its videos (train: [0006R0]) or to a text file.")
+    of_stem: dict[str, str] = {}
+    of_video: dict[str, str] = {}
+    for split, members in splits.items():
+        listed, names = (of_stem, _stems(source.folder / members)) if isinstance(members, str) else (of_video, members)
+        for name in map(str, names):
+            if (other := listed.setdefault(name, split)) != split:
+                raise UserError(f"dataset.options.splits has {name} in '{other}' and in '{split}': leave it in one.")
+    return of_stem, of_video
+
+
+def _stems(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): correct dataset.options.splits.") from error
+    return [Path(line.split()[0]).stem for line in lines if line.strip()]
+
+
+def _footage(source: Source) -> dict[str, tuple[str, int, set[int]]]:
+    """Each video's extracted frames: their pattern (the most usual, if there are several), step and numbers."""
+    if "frames" not in source.options:
+        return {}
+    found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for path, video, number in _pictures(source, str(source.options["frames"]), source.left_out):
+        found[video][pattern_of(path.relative_to(source.folder).as_posix(), number)].add(int(number))
+    footage = {}
+    for video, patterns in found.items():
+        usual = max(patterns, key=lambda pattern: (len(patterns[pattern]), pattern))
+        numbers = patterns.pop(usual)
+        footage[video] = usual, min((b - a for a, b in pairwise(sorted(numbers))), default=1), numbers
+        for name in (pattern.format(frame=n) for pattern, others in patterns.items() for n in others):
+            source.left_out.add(f"named unlike most frames of {video}", name)
+    return footage

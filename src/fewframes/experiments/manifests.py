@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from fewframes.core.clips import LABEL_COLUMNS, Clip, read_clips
+from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_clips
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, read_csv, write_csv
 from fewframes.core.progress import progress, say
+from fewframes.experiments.corrected import Corrected, read_corrected
 from fewframes.experiments.schemes import Experiment, experiment_from
 from fewframes.experiments.selection import drawn_order
 
@@ -110,29 +112,33 @@ class Labels:
 def write_manifest(
     path: str | Path,
     samples: Sequence[Pick],
-    root: str | Path,
+    root: Folder,
     hashes: ContentHashes,
     past_frames: int,
     made: Mapping[str, Labels],
+    corrected: Mapping[tuple[str, int, str], Corrected] = MappingProxyType({}),
 ) -> None:
     """Write the samples as a manifest.
 
     Columns: `clip, offset, source, image, memory_1 … memory_T` (oldest first; the image itself where there
-    is no earlier frame), `label, fingerprint`. `made` has the labels by kind (`pseudo`, `refined`).
+    is no earlier frame), `label, fingerprint`. `made` has the labels by kind (`pseudo`, `refined`); in the place of
+    one that a person corrected stands the `corrected` one.
     """
-    base = Path(root)
     rows = []
     for pick in progress(samples, f"manifest {Path(path).parent.name}/{Path(path).stem}"):
         clip = pick.clip
         image = clip.image_at(pick.offset)
         memory = clip.memory_at(pick.offset, past_frames) or (image,) * past_frames
-        if pick.kind in made:
+        correction = corrected.get((clip.id, pick.offset, pick.kind))
+        if correction:
+            label, known_by, source = correction.file, correction.fingerprint, f"corrected-{pick.kind}"
+        elif pick.kind in made:
             label, known_by = made[pick.kind].of(clip, pick.offset)
             source = f"{pick.kind}:{made[pick.kind].method}"
         else:
             label = clip.annotation(pick.kind)
-            known_by, source = hashes.of(base / label), pick.kind
-        content = digest([hashes.of(base / f) for f in (image, *memory)], known_by)
+            known_by, source = hashes.of(root / label), pick.kind
+        content = digest([hashes.of(root / f) for f in (image, *memory)], known_by)
         rows.append([clip.id, pick.offset, source, image, *memory, label, content])
     memories = [f"memory_{i + 1}" for i in range(past_frames)]
     write_csv(path, ["clip", "offset", "source", "image", *memories, "label", "fingerprint"], rows)
@@ -152,7 +158,7 @@ def evaluation_picks(clips: Iterable[Clip], split: str) -> list[Pick]:
 def write_family(
     family: str,
     settings: Mapping[str, Any],
-    root: str | Path,
+    root: Folder,
     results: Path,
     made: Mapping[str, Labels],
 ) -> None:
@@ -165,12 +171,13 @@ def write_family(
     reasons = {row["clip"]: row["reason"] for row in read_csv(results / "eligible.csv", ("clip", "reason"))}
     eligible = [clip for clip in clips if reasons.get(clip.id) == ""]
     hashes = ContentHashes(results / "hashes", f"manifests-{family}")
+    corrected = read_corrected(results)
     past = settings["past_frames"]
     for id_, recipe in settings["experiments"].items():
         experiment = experiment_from(id_, recipe)
         for draw in experiment.draws_of(settings["draws"]):
             path = results / "manifests" / experiment.id / f"draw{draw}.csv"
-            write_manifest(path, picks(experiment, eligible, draw), root, hashes, past, made)
+            write_manifest(path, picks(experiment, eligible, draw), root, hashes, past, made, corrected)
             hashes.save()
     if split := settings.get("evaluation_split"):
         path = results / "manifests" / "evaluation.csv"

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fewframes.core.clips import SOURCES, Clip, shard_of, stamp, write_clips
+from fewframes.core.clips import SOURCES, Clip, Folder, Root, shard_of, stamp, write_clips
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.progress import say
+from fewframes.experiments.corrected import adopt_corrections
 from fewframes.experiments.manifests import ineligible, needed_labels
 from fewframes.experiments.schemes import Experiment
 
@@ -19,7 +20,8 @@ from fewframes.experiments.schemes import Experiment
 class Request:
     """What the config asks for: experiments in draws, and labels to measure on the clips of `measured` splits.
 
-    `reach` is how far from the key frame those are wanted, in frames.
+    `reach` is how far from the key frame those are wanted, in frames; `corrections` is
+    the folder of labels that people corrected.
     """
 
     experiments: Sequence[Experiment]
@@ -28,10 +30,11 @@ class Request:
     split: str = "train"
     measured: Sequence[str] = field(default=())
     reach: int = 0
+    corrections: Path | None = None
 
 
-def write_plan(clips: Sequence[Clip], root: str | Path, request: Request, shards: int, out: Path) -> None:
-    """Write `index.csv`, `eligible.csv`, `states.csv` and the shards of propagation and refinement below `out`.
+def write_plan(clips: Sequence[Clip], root: Root, request: Request, shards: int, out: Path) -> None:
+    """Write `index.csv`, `eligible.csv`, `corrected.csv`, `states.csv` and the shards of both stages below `out`.
 
     `states.csv` changes whenever a finely annotated clip's annotations or frames may have: whoever writes
     manifests looks at it.
@@ -44,12 +47,13 @@ def write_plan(clips: Sequence[Clip], root: str | Path, request: Request, shards
             if wanted:
                 pseudo.setdefault(clip.id, set()).update(wanted)
     hashes = ContentHashes(out / "hashes", "plan")
-    states = _States(Path(root), hashes)
+    states = _States(root, hashes)
     _write_shards(clips, "propagate", pseudo, "fine", states, shards, out)
     _write_shards(clips, "refine", {i: {0} for i in refined}, "coarse", states, shards, out)
     write_clips(out / "index.csv", clips)
     known = [(c.id, states.of(c, SOURCES, range(c.first, c.last + 1, c.step))) for c in clips if c.fine]
     write_csv(out / "states.csv", ("clip", "state"), known)
+    adopt_corrections(request.corrections, clips, root, hashes, out)
     hashes.save()
     frames = sum(map(len, pseudo.values()))
     say(
@@ -106,7 +110,7 @@ class _States:
     merely touched is visited, its clips are found by content, and nothing is computed.
     """
 
-    def __init__(self, root: Path, hashes: ContentHashes) -> None:
+    def __init__(self, root: Folder, hashes: ContentHashes) -> None:
         self._root = root
         self._hashes = hashes
 

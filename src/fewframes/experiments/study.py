@@ -12,6 +12,7 @@ from fewframes.core.clips import scan, stamp
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json
 from fewframes.core.labels import load_class_table
+from fewframes.datasets import MEASURED_ONLY
 from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
@@ -43,6 +44,11 @@ class Study:
         check_method("refinement", self.refinement, refinement.METHODS)
         for method in config["quality"]["methods"]:
             check_method("propagation", method, propagation.METHODS)
+        if self._config["dataset"]["reader"] in MEASURED_ONLY and self.experiments:
+            raise UserError(
+                f"config: the reader '{self._config['dataset']['reader']}' reads a measurement set, whose clips are "
+                "validation clips of another dataset: leave 'experiments' empty, and train on the other."
+            )
         if not self.generated and not self.root.is_dir():
             raise UserError(f"The dataset folder {self.root} does not exist: correct dataset.root in the config.")
         _check_writable(Path(self.folder))
@@ -125,7 +131,7 @@ class Study:
         path = self._config["training"][network].get("network", {}).get("pretrained")
         if path and not Path(path).is_file():
             raise UserError(f"{path} does not exist: correct training.{network}.network.pretrained in the config.")
-        return stamp(".", [path]) if path else ""
+        return stamp(Path(), [path]) if path else ""
 
     @property
     def past_frames(self) -> int:
@@ -147,17 +153,40 @@ class Study:
         """A digest of the dense truth's files; empty where nothing is measured."""
         return scan(self.truth) if self.measured else ""
 
+    @property
+    def corrections(self) -> str:
+        """The folder of labels that people corrected; empty where there is none."""
+        return self._config["dataset"]["corrections"] or ""
+
+    def scan_corrections(self) -> str:
+        """A digest of the corrections' files; empty where there are none."""
+        return scan(self.corrections) if self.corrections else ""
+
+    def scan_prepared_truth(self) -> str:
+        """A digest of the dense truth's files where they must be prepared before they can be read."""
+        dataset = self._config["dataset"]
+        return self.scan_truth() if dataset["reader"] == "video" or "truth" in dataset["options"] else ""
+
+    def dataset_settings(self) -> dict[str, Any]:
+        """What a reader must know."""
+        dataset = self._config["dataset"]
+        return {key: dataset[key] for key in ("reader", "root", "classes", "options", "truth")}
+
+    def prepare_settings(self) -> str:
+        """Settings of `fewframes prepare`."""
+        return canonical_json(self.dataset_settings())
+
     def toycity_settings(self) -> str:
         """Settings of `fewframes toycity`."""
         return canonical_json(self._config.get("toycity", {}))
 
     def plan_settings(self) -> str:
         """Settings of `fewframes plan`."""
-        dataset = self._config["dataset"]
         quality = self._config["quality"]
         return canonical_json(
             {
-                **{key: dataset[key] for key in ("reader", "root", "classes", "options")},
+                **self.dataset_settings(),
+                "corrections": self.corrections,
                 "experiments": {e.id: e.recipe for e in self.experiments},
                 "draws": self.draws,
                 "past_frames": self.past_frames,

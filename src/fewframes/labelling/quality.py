@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core import metrics
-from fewframes.core.clips import Clip
+from fewframes.core.clips import Clip, Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv, write_csv
 from fewframes.core.images import read_label
@@ -56,7 +56,7 @@ def write_quality(
     clips: Iterable[Clip],
     reach: int,
     results: Path,
-    truth_root: Path,
+    truth_root: Folder,
     classes: ClassTable,
     out: Path,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from fewframes.core import metrics
+from fewframes.core.clips import Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import write_csv, written_whole
 from fewframes.core.labels import ClassTable
@@ -28,28 +30,30 @@ from fewframes.learning.training import check_past_frames, choose_device, run_na
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """The whole image at once (`whole`), or windows of `crop` that are `stride` apart (`slide`); both height, width.
+    """The whole image at once (`whole`), or windows of `crop` that are `stride` apart (`slide`); all height, width.
 
-    The defaults are TMANet's published ones for Cityscapes.
+    With `size`, prediction and truth are brought to it (nearest neighbour) before pixels are counted: IDD's
+    benchmark counts at 720x1280. The other defaults are TMANet's published ones for Cityscapes.
     """
 
     mode: str = "slide"
     crop: tuple[int, int] = (769, 769)
     stride: tuple[int, int] = (513, 513)
+    size: tuple[int, int] | None = None
 
     @classmethod
     def parse(cls, settings: Mapping[str, Any]) -> EvaluationSettings:
         """From plain (JSON) settings; raises `UserError` that names an unknown or impossible one."""
-        unknown = sorted(settings.keys() - {"mode", "crop", "stride"})
+        unknown = sorted(settings.keys() - {"mode", "crop", "stride", "size"})
         if unknown:
             raise UserError(f"evaluation.{unknown[0]} is no setting: remove it or mend its spelling.")
-        pairs = {key: tuple(settings[key]) for key in ("crop", "stride") if key in settings}
+        pairs = {key: tuple(settings[key]) for key in ("crop", "stride", "size") if settings.get(key)}
         parsed = cls(**{**settings, **pairs})
         if parsed.mode not in ("whole", "slide"):
             raise UserError(f"evaluation.mode is '{parsed.mode}': choose whole or slide.")
-        for key in ("crop", "stride"):
-            if len(getattr(parsed, key)) != 2 or min(getattr(parsed, key)) < 1:
-                raise UserError(f"evaluation.{key} is {list(getattr(parsed, key))}: give height and width in pixels.")
+        for key, pair in pairs.items():
+            if len(pair) != 2 or min(pair) < 1:
+                raise UserError(f"evaluation.{key} is {list(pair)}: give height and width in pixels.")
         if parsed.stride[0] > parsed.crop[0] or parsed.stride[1] > parsed.crop[1]:
             raise UserError("evaluation.stride is larger than evaluation.crop: pixels between windows would be missed.")
         return parsed
@@ -58,7 +62,7 @@ class EvaluationSettings:
 def evaluate(
     model: str | Path,
     manifest: str | Path,
-    dataset_root: str | Path,
+    dataset_root: Folder,
     labels_root: str | Path,
     classes: ClassTable,
     out: str | Path,
@@ -66,13 +70,13 @@ def evaluate(
     device: str = "auto",
     threads: int | None = None,
 ) -> None:
-    """Score a model on every sample of a manifest and write `confusion.npz` and `metrics.csv` to `out`.
+    """Score a model on every sample of a manifest and write `confusion.npz`, `metrics.csv` and `groups.csv` to `out`.
 
     `confusion.npz` holds `clips`, their names `[N]`, and `confusion`, `int64 [N, C, C]`: pixels of each by true
     (row) and predicted (column) class, those of ignored truth left out. `metrics.csv` has, of the matrices' sum,
     IoU and accuracy in percent and the true pixels by class, and a last row `mean` over the classes that are a
-    number (its pixels are all). Of `threads` see `use_threads`. Raises `UserError` for a model of other classes
-    and for files that do not serve.
+    number (its pixels are all); `groups.csv` the same by the class table's groups of classes. Of `threads` see
+    `use_threads`. Raises `UserError` for a model of other classes and for files that do not serve.
     """
     plan = EvaluationSettings.parse(settings)
     where = choose_device(device)
@@ -87,11 +91,15 @@ def evaluate(
     for sample in progress(samples, f"evaluate {run_name(out)}"):
         frames, label = reader(sample)
         prediction = predict(network, frames, plan, where)
+        if plan.size:
+            label, prediction = (resized(values, plan.size) for values in (label, prediction))
         matrices.append(metrics.confusion_matrix(label, prediction, count)[:, :count])
     confusion = np.stack(matrices)
     with written_whole(Path(out) / "confusion.npz") as aside:
         np.savez_compressed(aside, clips=np.array([s.clip for s in samples]), confusion=confusion)
-    write_metrics(Path(out) / "metrics.csv", confusion.sum(axis=0), classes)
+    total = confusion.sum(axis=0)
+    write_metrics(Path(out) / "metrics.csv", total, classes)
+    write_group_metrics(Path(out) / "groups.csv", total, classes)
 
 
 def load_model(path: str | Path, classes: ClassTable) -> nn.Module:
@@ -152,14 +160,31 @@ def windows(height: int, width: int, crop: tuple[int, int], stride: tuple[int, i
     return [(y, x) for y in spans(height, crop[0], stride[0]) for x in spans(width, crop[1], stride[1])]
 
 
+def resized(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Train ids brought to another height and width by nearest neighbour, as IDD's evaluation does (Pillow's)."""
+    return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
 def write_metrics(path: str | Path, confusion: NDArray[np.int64], classes: ClassTable) -> None:
     """Write IoU, accuracy (percent) and pixels by class, and their mean; empty where there is no number."""
+    write_csv(path, ("class", "iou", "accuracy", "pixels"), _scores(confusion, classes.names))
+
+
+def write_group_metrics(path: str | Path, confusion: NDArray[np.int64], classes: ClassTable) -> None:
+    """Write the same for every group of classes, level by level: a confusion within a group is none."""
+    rows: list[list[object]] = []
+    for level, groups in classes.groups.items():
+        member = np.array([[name in names for name in classes.names] for names in groups.values()], np.int64)
+        rows += [[level, *row] for row in _scores(member @ confusion @ member.T, tuple(groups))]
+    write_csv(path, ("level", "group", "iou", "accuracy", "pixels"), rows)
+
+
+def _scores(confusion: NDArray[np.int64], names: Sequence[str]) -> list[tuple[object, ...]]:
     iou, accuracy = metrics.iou_per_class(confusion), metrics.accuracy_per_class(confusion)
     pixels = confusion.sum(axis=1)
 
     def percent(share: float) -> str:
         return "" if np.isnan(share) else f"{100 * share:.4f}"
 
-    rows = [(name, percent(iou[i]), percent(accuracy[i]), int(pixels[i])) for i, name in enumerate(classes.names)]
-    rows.append(("mean", percent(metrics.mean(iou)), percent(metrics.mean(accuracy)), int(pixels.sum())))
-    write_csv(path, ("class", "iou", "accuracy", "pixels"), rows)
+    rows = [(name, percent(iou[i]), percent(accuracy[i]), int(pixels[i])) for i, name in enumerate(names)]
+    return [*rows, ("mean", percent(metrics.mean(iou)), percent(metrics.mean(accuracy)), int(pixels.sum()))]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fewframes.core.clips import Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
 from fewframes.core.images import image_size, read_image, read_label
@@ -75,8 +76,8 @@ def read_manifest(path: str | Path) -> list[Sample]:
 class SampleReader:
     """Reads the frames and labels of samples, from memory where `keep` found room for them."""
 
-    def __init__(self, dataset_root: str | Path, labels_root: str | Path, classes: ClassTable) -> None:
-        self._dataset_root = Path(dataset_root)
+    def __init__(self, dataset_root: Folder, labels_root: str | Path, classes: ClassTable) -> None:
+        self._dataset_root = dataset_root
         self._labels_root = Path(labels_root)
         self._classes = classes
         self._images: dict[str, NDArray[np.uint8]] = {}
@@ -143,7 +144,9 @@ class SampleReader:
         return label
 
     def _label_path(self, sample: Sample) -> Path:
-        return (self._labels_root if sample.in_label_file else self._dataset_root) / sample.label
+        if sample.in_label_file:
+            return self._labels_root / sample.label
+        return self._dataset_root / sample.label
 
 
 class Batches:

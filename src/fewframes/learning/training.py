@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from fewframes.core.clips import Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json, content_hash, digest, write_csv, write_text, written_whole
 from fewframes.core.labels import IGNORE, ClassTable
@@ -99,7 +100,7 @@ class TrainingSettings:
 
 def train(
     manifest: str | Path,
-    dataset_root: str | Path,
+    dataset_root: Folder,
     labels_root: str | Path,
     classes: ClassTable,
     settings: Mapping[str, Any],
@@ -229,7 +230,8 @@ def save_model(path: str | Path, network: nn.Module, settings: Mapping[str, Any]
     """Write the network without its auxiliary parts, with its settings and class names, as safetensors."""
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items() if not k.startswith(f"{AUXILIARY}.")}
     # One entry: safetensors writes several in random order, and equal models shall be equal bytes.
-    facts = canonical_json({"network": {**settings, "pretrained": None}, "classes": classes.names})
+    structure = {key: value for key, value in settings.items() if not key.startswith("pretrained")}
+    facts = canonical_json({"network": {**structure, "pretrained": None}, "classes": classes.names})
     with written_whole(path) as aside:
         aside.write_bytes(safetensors.torch.save(weights, {"fewframes": facts}))
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
+from fewframes.experiments.corrected import Corrected, read_corrected
 from fewframes.reporting.statistics import Grid
 
-_PAID = {"fine": "fine", "pseudo": "fine", "coarse": "coarse", "refined": "coarse"}
+_PAID = {
+    "fine": "fine",
+    "pseudo": "fine",
+    "corrected-pseudo": "fine",
+    "coarse": "coarse",
+    "refined": "coarse",
+    "corrected-refined": "coarse",
+}
 """The annotation a label source rests on: a pseudo-label needs its clip's fine one, a refined its coarse one."""
+
+_MANUAL = ("fine", "coarse", "corrected-pseudo", "corrected-refined")
+"""Sources whose label a person drew, or looked over and corrected."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +34,14 @@ class Cost:
     """Counts of one training set; fractional only as a mean over draws that differ.
 
     `fine` and `coarse` are distinct annotated frames, `samples` rows of the manifest, `manual` those rows
-    whose label a person drew.
+    whose label a person drew or corrected, `review_minutes` what correcting took.
     """
 
     fine: float
     coarse: float
     samples: float
     manual: float
+    review_minutes: float = 0.0
 
     @property
     def key_frames(self) -> float:
@@ -42,7 +55,7 @@ class Cost:
 
     def hours(self, minutes: Mapping[str, float]) -> float:
         """Hours of annotation; `minutes` are minutes a frame by kind (`ClassTable.minutes`)."""
-        total = 0.0
+        total = self.review_minutes / 60
         for kind, frames in (("fine", self.fine), ("coarse", self.coarse)):
             if frames and kind not in minutes:
                 raise UserError(f"The class table has no 'minutes' for {kind} annotation: add them to count its cost.")
@@ -50,24 +63,34 @@ class Cost:
         return total
 
 
-def manifest_cost(path: Path) -> Cost:
-    """Cost of one manifest; raises `UserError` where it names a label source that nobody can price."""
+def manifest_cost(path: Path, corrected: Mapping[tuple[str, int, str], Corrected] = MappingProxyType({})) -> Cost:
+    """Cost of one manifest, of whose labels some were `corrected`.
+
+    Raises `UserError` where it names a label source that nobody can price.
+    """
     frames: dict[str, set[str]] = {"fine": set(), "coarse": set()}
     samples: Counter[str] = Counter()
-    for row in read_csv(path, ("clip", "source")):
+    review = 0.0
+    for row in read_csv(path, ("clip", "offset", "source")):
         kind = row["source"].partition(":")[0]
         if kind not in _PAID:
             raise UserError(f"{path} names the label source '{row['source']}': it must be one of {', '.join(_PAID)}.")
         frames[_PAID[kind]].add(row["clip"])
         samples[kind] += 1
-    return Cost(len(frames["fine"]), len(frames["coarse"]), samples.total(), samples["fine"] + samples["coarse"])
+        if kind.startswith("corrected-"):
+            label = (row["clip"], int(row["offset"]), kind.removeprefix("corrected-"))
+            if label not in corrected:
+                raise UserError(f"{path} names a corrected label of {label[0]} that is gone: run `snakemake` again.")
+            review += corrected[label].minutes
+    manual = sum(samples[kind] for kind in _MANUAL)
+    return Cost(len(frames["fine"]), len(frames["coarse"]), samples.total(), manual, review)
 
 
 def read_cost(grid: Grid, experiment: str) -> Cost | None:
     """Mean cost over the draws whose manifest is made; None where there is none."""
     paths = [grid.results / "manifests" / experiment / f"draw{draw}.csv" for draw in grid.draws_of(experiment)]
-    costs = [manifest_cost(path) for path in paths if path.is_file()]
+    corrected = read_corrected(grid.results)
+    costs = [manifest_cost(path, corrected) for path in paths if path.is_file()]
     if not costs:
         return None
-    fine, coarse, samples, manual = np.mean([(c.fine, c.coarse, c.samples, c.manual) for c in costs], axis=0)
-    return Cost(float(fine), float(coarse), float(samples), float(manual))
+    return Cost(**{f.name: float(np.mean([getattr(cost, f.name) for cost in costs])) for f in fields(Cost)})

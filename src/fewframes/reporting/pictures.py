@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fewframes.core.clips import Clip
+from fewframes.core.clips import Clip, Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
 from fewframes.core.images import read_image, read_label
@@ -26,7 +26,7 @@ _FRACTIONS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 def write_propagation_sheet(
     clips: Iterable[Clip],
     labels: Path,
-    root: Path,
+    root: Folder,
     results: Path,
     classes: ClassTable,
     out: Path,
@@ -61,7 +61,7 @@ def write_propagation_sheet(
 def write_refinement_sheet(
     clips: Iterable[Clip],
     labels: Path,
-    root: Path,
+    root: Folder,
     results: Path,
     classes: ClassTable,
     out: Path,

@@ -15,7 +15,7 @@ import cv2
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json
 from fewframes.core.progress import progress
-from fewframes.datasets.toycity.layouts import FIRST, LAST, SPLITS, Clip, clip_names, write_clip
+from fewframes.datasets.toycity.layouts import SPLITS, TABLES, Clip, clip_names, write_clip
 
 SIGNATURE = "toycity.json"
 """The settings, in the folder that they made: what bears it may be replaced."""
@@ -23,15 +23,12 @@ SIGNATURE = "toycity.json"
 FORMAT = 1
 """Raised when the same settings give other files."""
 
-_FRAMES = {layout: LAST[layout] - first + 1 for layout, first in FIRST.items()}
-"""Frames a clip: 30 in Cityscapes, 31 in IDD Temporal."""
-
 
 @dataclass(frozen=True)
 class ToyCitySettings:
     """What to draw: clips of `train` and `val`, single images of `train_extra`, their size in pixels.
 
-    `layout` is `cityscapes` (30 `frames` a clip) or `idd` (31, and no `train_extra`: IDD has no coarse labels).
+    `layout` is `cityscapes` (30 frames a clip) or `idd` (31, and no `train_extra`: IDD has no coarse labels).
     `variety` is 0 (one street in one weather; small things differ) to 1 (every clip its own street).
     """
 
@@ -40,22 +37,17 @@ class ToyCitySettings:
     train_extra: int = 24
     height: int = 128
     width: int = 256
-    frames: int = 30
     variety: float = 1.0
     seed: int = 0
     layout: str = "cityscapes"
 
     def check(self) -> None:
         """Raise `UserError` naming the first setting that cannot be."""
-        if self.layout not in _FRAMES:
-            raise UserError(f"toycity.layout is '{self.layout}': name one of {', '.join(_FRAMES)}.")
+        if self.layout not in TABLES:
+            raise UserError(f"toycity.layout is '{self.layout}': name one of {', '.join(TABLES)}.")
         for key, low in (("train", 0), ("val", 0), ("train_extra", 0), ("height", 48), ("width", 96), ("seed", 0)):
             if getattr(self, key) < low:
                 raise UserError(f"toycity.{key} is {getattr(self, key)}: give {low} or more.")
-        if self.frames != _FRAMES[self.layout]:
-            raise UserError(
-                f"toycity.frames is {self.frames}: the layout '{self.layout}' has {_FRAMES[self.layout]} a clip."
-            )
         if not 0 <= self.variety <= 1:
             raise UserError(f"toycity.variety is {self.variety}: give a number from 0 to 1.")
 

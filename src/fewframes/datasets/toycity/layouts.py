@@ -20,9 +20,9 @@ from fewframes.datasets.toycity.scene import Scene, build_scene
 
 SPLITS = ("train", "val", "train_extra")
 """The order is part of the seeds: add at the end."""
-FIRST, LAST = {"cityscapes": -19, "idd": -15}, {"cityscapes": 10, "idd": 15}
-"""A clip's first and last offset by layout."""
-_CLASSES = {c.name: c for c in load_class_table("cityscapes").classes}
+TABLES = {layout: load_class_table(layout) for layout in ("cityscapes", "idd")}
+"""The class table of each layout: ids, and the offsets from a clip's first frame to its last."""
+_CLASSES = {c.name: c for c in TABLES["cityscapes"].classes}
 _THINGS = frozenset(name for name, c in _CLASSES.items() if c.has_instances)
 
 
@@ -91,7 +91,7 @@ def _cityscapes_clips(split: str, count: int, seed: int) -> list[tuple[str, str,
 def _write_cityscapes(clip: Clip, root: Path, truth: Path) -> int:
     scene = clip.scene()
     sequence = clip.split != "train_extra"
-    times = range(FIRST["cityscapes"], LAST["cityscapes"] + 1) if sequence else range(1)
+    times = _times(clip) if sequence else range(1)
     for time in times:
         frame = scene.frame(time)
         stem = f"{clip.split}/{clip.folder}/{clip.name}_{clip.key + time:06d}"
@@ -135,17 +135,9 @@ def _annotate(stem: Path, objects: Sequence[tuple[str, Polygon]], clip: Clip) ->
 
 # --- IDD --------------------------------------------------------------------------------------------
 
-# IDD's label names and ids (public AutoNUE code, helpers/anue_labels.py) for what the street holds.
-_IDD = {
-    "road": ("road", 0), "sidewalk": ("sidewalk", 3), "terrain": ("non-drivable fallback", 5), "person": ("person", 6),
-    "rider": ("rider", 8), "motorcycle": ("motorcycle", 9), "bicycle": ("bicycle", 10),
-    "autorickshaw": ("autorickshaw", 11), "car": ("car", 12), "truck": ("truck", 13), "bus": ("bus", 14),
-    "train": ("train", 17), "wall": ("wall", 20), "fence": ("fence", 21), "traffic sign": ("traffic sign", 24),
-    "traffic light": ("traffic light", 25), "pole": ("pole", 26), "static": ("obs-str-bar-fallback", 28),
-    "building": ("building", 29), "vegetation": ("vegetation", 32), "sky": ("sky", 33),
-    "ego vehicle": ("ego vehicle", 36),
-}  # fmt: skip
-_IDD_UNLABELED = 35
+# What the street calls otherwise than IDD.
+_IDD_NAMES = {"terrain": "non-drivable fallback", "static": "obs-str-bar-fallback"}
+_IDD_IDS = {c.name: c.id for c in TABLES["idd"].classes}
 
 # Drives of Part I (PNG) and of Part II (JPEG), and how each numbers its images.
 _DRIVES = {
@@ -175,21 +167,27 @@ def _write_idd(clip: Clip, root: Path, truth: Path) -> int:
     scene, suffix = clip.scene(), Path(clip.name).suffix
     image = Path(clip.name).stem
     temporal = root / f"idd_temporal_{clip.split}_1/{int(clip.folder):05d}/{image}_leftImg8bit"
-    times = range(FIRST["idd"], LAST["idd"] + 1)
+    times = _times(clip)
     for time in times:
         frame, number = scene.frame(time), f"{clip.key + time:07d}"
         put(temporal / f"{number}.jpeg", encoded(frame.image, ".jpg"))
-        lut = np.array([_IDD_UNLABELED, *(_IDD[label][1] for label, _ in frame.objects)], np.uint8)
+        named = [(_IDD_NAMES.get(label, label), polygon) for label, polygon in frame.objects]
+        lut = np.array([_IDD_IDS["unlabeled"], *(_IDD_IDS[label] for label, _ in named)], np.uint8)
         put(truth / f"{clip.split}/{clip.folder}/{image}_{number}_labelIds.png", encoded(lut[frame.owner], ".png"))
         if time == 0:
             stem = f"{clip.split}/{clip.folder}/{image}"
             put(root / f"leftImg8bit/{stem}_leftImg8bit{suffix}", encoded(frame.image, suffix))
-            named = [(_IDD[label][0], polygon) for label, polygon in frame.objects]
             put(root / f"gtFine/{stem}_gtFine_polygons.json", _polygons_json(named, clip))
     return len(times)
 
 
 # --- any layout -------------------------------------------------------------------------------------
+
+
+def _times(clip: Clip) -> range:
+    """The offsets of all its frames."""
+    first, last = TABLES[clip.layout].offsets
+    return range(first, last + 1)
 
 
 def _polygons_json(objects: Sequence[tuple[str, Polygon]], clip: Clip) -> bytes:

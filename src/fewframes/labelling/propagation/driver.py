@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewframes.core.clips import LABEL_COLUMNS, Clip, read_shard
+from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.images import read_image, read_label
@@ -29,7 +29,7 @@ def propagate_shard(
     shard: Path,
     method: str,
     settings: Mapping[str, Any],
-    root: Path,
+    root: Folder,
     classes: ClassTable,
     results: Path,
     out: Path,
@@ -72,7 +72,7 @@ def propagate_shard(
 
 
 def _fingerprints(
-    clip: Clip, offsets: Sequence[int], provenance: Mapping[str, Any], root: Path, hashes: ContentHashes
+    clip: Clip, offsets: Sequence[int], provenance: Mapping[str, Any], root: Folder, hashes: ContentHashes
 ) -> dict[int, str]:
     """The fingerprint of each label that is to exist: the key frame's own (offset 0) and those asked for."""
     base = digest(provenance)
@@ -91,7 +91,7 @@ def _propagated(
     missing: Sequence[int],
     wanted: Mapping[int, str],
     propagator: Propagator,
-    root: Path,
+    root: Folder,
     classes: ClassTable,
 ) -> dict[int, Layer]:
     """Run the directions that have missing labels, each by itself, out to the farthest of them."""
@@ -109,7 +109,7 @@ def _propagated(
     return layers
 
 
-def _frames(clip: Clip, offsets: Sequence[int], root: Path, label: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+def _frames(clip: Clip, offsets: Sequence[int], root: Folder, label: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     for offset in offsets:
         path = root / clip.image_at(offset)
         frame = read_image(path)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewframes.core.clips import LABEL_COLUMNS, Clip, read_shard
+from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.images import read_image, read_instances, read_label
@@ -26,7 +26,7 @@ def refine_shard(
     shard: Path,
     method: str,
     settings: Mapping[str, Any],
-    root: Path,
+    root: Folder,
     classes: ClassTable,
     results: Path,
     out: Path,
@@ -68,7 +68,7 @@ def refine_shard(
     write_csv(out, LABEL_COLUMNS, rows)
 
 
-def _refined(clip: Clip, refiner: Refiner, root: Path, classes: ClassTable) -> Refined:
+def _refined(clip: Clip, refiner: Refiner, root: Folder, classes: ClassTable) -> Refined:
     image = read_image(root / clip.image)
     coarse = classes.to_train_ids(read_label(root / clip.coarse), root / clip.coarse)
     if image.shape[:2] != coarse.shape:

@@ -1,0 +1,115 @@
+"""The commands that rules call to print tables and draw figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fewframes.cli import options
+from fewframes.core.clips import dataset_root
+
+_definition = options.path("--definition", "The table's definition (YAML).")
+
+
+@click.command()
+@_definition
+@options.settings
+@options.catalogue
+@options.classes
+@options.results
+@options.out
+def table(definition: Path, settings: dict[str, Any], catalogue: Path, classes: str, results: Path, out: Path) -> None:
+    """Print a table of the paper from the runs: OUT.csv, .md, .tex and .html."""
+    from fewframes.core.labels import load_class_table
+    from fewframes.experiments.schemes import load_catalogue
+    from fewframes.reporting.statistics import Grid
+    from fewframes.reporting.tables import write_table
+
+    write_table(
+        definition,
+        load_catalogue(catalogue),
+        Grid.of(results, settings),
+        load_class_table(classes),
+        out,
+        dataset=results.name,
+        note=settings["note"],
+    )
+
+
+@click.group()
+def figure() -> None:
+    """Draw a figure: OUT.png and OUT.pdf."""
+
+
+@figure.command()
+@_definition
+@options.settings
+@options.catalogue
+@options.results
+@options.out
+def figure4(definition: Path, settings: dict[str, Any], catalogue: Path, results: Path, out: Path) -> None:
+    """mIoU against the share of coarse labels, refined and not (the paper's figure 4)."""
+    from fewframes.experiments.schemes import load_catalogue
+    from fewframes.reporting.figures import write_coarse_figure
+    from fewframes.reporting.statistics import Grid
+
+    write_coarse_figure(definition, load_catalogue(catalogue), Grid.of(results, settings), out, settings["note"])
+
+
+@figure.command()
+@click.option("--network", required=True, help="The network whose runs are drawn.")
+@options.settings
+@options.catalogue
+@options.classes
+@options.results
+@options.out
+def cost(network: str, settings: dict[str, Any], catalogue: Path, classes: str, results: Path, out: Path) -> None:
+    """mIoU against hours of annotation, a point an experiment."""
+    from fewframes.core.labels import load_class_table
+    from fewframes.experiments.schemes import load_catalogue
+    from fewframes.reporting.figures import write_cost_curve
+    from fewframes.reporting.statistics import Grid
+
+    grid, table = Grid.of(results, settings), load_class_table(classes)
+    write_cost_curve(load_catalogue(catalogue), grid, table, network, out, settings["note"])
+
+
+@figure.command(name="quality")
+@options.settings
+@options.out
+@click.argument("tables", type=options.PATH, nargs=-1, required=True)
+def quality_figure(settings: dict[str, Any], out: Path, tables: tuple[Path, ...]) -> None:
+    """Pseudo-label quality and coverage by distance from the key frame, from quality TABLES."""
+    from fewframes.reporting.figures import write_quality_figure
+
+    write_quality_figure(tables, out, settings["note"])
+
+
+@figure.command()
+@options.sheet
+def propagation(settings: dict[str, Any], root: Path, classes: str, results: Path, labels: Path, out: Path) -> None:
+    """Key frames with their pseudo-labels (the paper's figure 2)."""
+    from fewframes.core.clips import read_clips
+    from fewframes.core.labels import load_class_table
+    from fewframes.reporting.pictures import write_propagation_sheet
+
+    clips = read_clips(results / "index.csv")
+    write_propagation_sheet(
+        clips, labels, dataset_root(root, results), results, load_class_table(classes), out, settings["note"]
+    )
+
+
+@figure.command()
+@options.sheet
+def refinement(settings: dict[str, Any], root: Path, classes: str, results: Path, labels: Path, out: Path) -> None:
+    """Coarse labels beside refined and fine ones (the paper's figure 3)."""
+    from fewframes.core.clips import read_clips
+    from fewframes.core.labels import load_class_table
+    from fewframes.reporting.pictures import write_refinement_sheet
+
+    clips = read_clips(results / "index.csv")
+    write_refinement_sheet(
+        clips, labels, dataset_root(root, results), results, load_class_table(classes), out, settings["note"]
+    )

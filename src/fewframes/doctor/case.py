@@ -1,0 +1,116 @@
+"""A case: the config as the workflow reads it, the dataset as its reader sees it, and what of both is at stake."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+
+from fewframes.core.clips import PREPARED, Clip
+from fewframes.core.progress import progress
+from fewframes.datasets.preparing import Task
+from fewframes.datasets.source import Source
+from fewframes.experiments.manifests import ineligible
+from fewframes.experiments.plan import Request
+from fewframes.experiments.study import Study
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+_WORTH_PROCESSES = 64
+"""Jobs from which starting other processes (a second) pays."""
+
+
+@dataclass
+class Case:
+    """What the groups of an examination look at, and what one leaves to the next.
+
+    `clips` are what the reader lists, `undone` the tasks of preparation that are still to do, `prepared_from` the
+    first folders of what they read. `tree` has the names of the files in every folder, by its path below the
+    dataset's; `dead_links` and `loops` were met on the walk. `flawed` are paths with a fault, `gapped` clips with a
+    hole.
+    """
+
+    study: Study
+    config: dict[str, Any]
+    source: Source
+    workers: int
+    clips: list[Clip] = field(default_factory=list)
+    undone: list[Task] = field(default_factory=list)
+    prepared_from: set[str] = field(default_factory=set)
+    tree: dict[str, list[str]] = field(default_factory=dict)
+    dead_links: dict[str, str] = field(default_factory=dict)
+    loops: list[str] = field(default_factory=list)
+    flawed: set[str] = field(default_factory=set)
+    gapped: set[str] = field(default_factory=set)
+
+    @property
+    def train_split(self) -> str:
+        """The split whose clips experiments draw from."""
+        return Request.split
+
+    @property
+    def evaluated_split(self) -> str:
+        """The split that trained networks are scored on."""
+        return self.config["evaluation"]["split"]
+
+    def finely(self, split: str) -> list[Clip]:
+        """The finely annotated clips of a split."""
+        return [clip for clip in self.clips if clip.split == split and clip.fine]
+
+    @cached_property
+    def reasons(self) -> dict[str, str]:
+        """Why each clip of the training split cannot serve every chosen experiment; empty where it can."""
+        experiments, past = self.study.experiments, self.study.past_frames
+        return {c.id: ineligible(c, experiments, past) for c in self.clips if c.split == self.train_split}
+
+    @property
+    def eligible(self) -> list[Clip]:
+        """The clips that experiments draw from."""
+        return [clip for clip in self.clips if self.reasons.get(clip.id) == ""]
+
+    def trains_on_coarse(self, clip: Clip) -> bool:
+        """Whether a chosen experiment may use the clip's coarse label."""
+        return clip.split == self.train_split and any(e.coarse_percent for e in self.study.experiments)
+
+    def span(self, clip: Clip) -> range:
+        """The offsets that a whole clip of this dataset has, by its class table."""
+        first, last = self.source.classes.offsets
+        return range(-(-first // clip.step) * clip.step, last + 1, clip.step)
+
+    @cached_property
+    def cut(self) -> list[Clip]:
+        """The finely annotated clips with frames whose ends do not reach as far as the class table says."""
+        return [c for c in self.clips if c.fine and c.frames and (c.first, c.last) != _ends(self.span(c))]
+
+    def truths(self, clip: Clip) -> Iterator[str]:
+        """The dense labels that quality would read for a clip, where they exist; paths as `Root` takes them."""
+        if not (self.study.measured and clip.truth and clip.fine and clip.split in self.study.measured_splits):
+            return
+        for offset in range(-self.study.reach, self.study.reach + 1):
+            path = clip.truth_at(offset)
+            if offset and clip.has(offset):
+                file = self.source.root / path if path.startswith(PREPARED) else Path(self.study.truth) / path
+                if os.path.lexists(file):
+                    yield os.fspath(file.absolute())
+
+    def shared(self, work: Callable[[J], R], jobs: Sequence[J], label: str) -> Iterable[R]:
+        """Do the jobs, in other processes where there are many, with progress shown."""
+        if self.workers == 1 or len(jobs) < _WORTH_PROCESSES:
+            yield from progress(map(work, jobs), label, len(jobs))
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+            chunk = max(1, min(32, len(jobs) // (4 * self.workers)))
+            yield from progress(pool.map(work, jobs, chunksize=chunk), label, len(jobs))
+
+
+def _ends(span: range) -> tuple[int, int]:
+    return span[0], span[-1]

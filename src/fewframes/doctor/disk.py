@@ -1,0 +1,147 @@
+"""Disk: what the study will write against what is free."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from fewframes.core.clips import LABEL_COLUMNS
+from fewframes.core.errors import UserError
+from fewframes.core.files import read_csv
+from fewframes.core.images import image_size
+from fewframes.core.labelfile import read_fingerprints
+from fewframes.doctor.case import Case
+from fewframes.doctor.report import FAULT, WARNING, Group, plural
+from fewframes.doctor.weights import Size
+from fewframes.experiments.manifests import needed_labels
+
+_BYTES_A_PIXEL = {"flow": 0.45}
+"""Bytes a pixel that a label of the method takes, confidence included: 0.30 at 2048x1024, 0.42 on CamVid."""
+_BYTES_OTHERWISE = 0.08
+"""Bytes a pixel of a label alone: 0.03 at 2048x1024, 0.06 on CamVid."""
+_BYTES_OF_FRAMES = 1.5
+"""Bytes a pixel of a frame as PNG: Cityscapes' have 1.1, quickly packed ones a third more."""
+_UNKNOWN_PIXELS = 1920 * 1080
+"""Pixels a frame where none can be read yet: IDD's."""
+_MEASURED = 50
+"""Label files that are opened to see what a label really takes."""
+_AT_ONCE = 8
+"""Trainings that run at once, for the space of their checkpoints; each may stand there twice while it is replaced."""
+_AMPLE = 2
+"""Free space is tight below this many times what is planned."""
+
+
+def examine_disk(case: Case, sizes: Mapping[str, Size]) -> Group:
+    """Sum up what is planned, part by part, and hold it against the free space at the results."""
+    group = Group("Disk")
+    parts = _planned(case, sizes)
+    total = sum(size for _, _, size in parts)
+    folder = Path(case.study.folder).absolute()
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    width = max((len(name) for name, _, _ in parts), default=0)
+    for name, how, size in parts:
+        group.facts.append(f"{name:<{width}}  {readable(size):>9}  {how}")
+    if not case.clips:
+        group.facts.append("labels: how many shows only when all is prepared")
+    group.summary = f"{readable(total)} to write, {readable(free)} free for {case.study.folder}"
+    short = f"{readable(total)} to write, {readable(free)} free"
+    if total > free:
+        mend = "Free space, set `results` to a larger disk, or choose fewer experiments, draws or seeds."
+        group.add(FAULT, "less space than the study will write", case.study.folder, mend, short)
+    elif total * _AMPLE > free:
+        mend = "Free some, or set `results` to a larger disk: the estimate may be out by half."
+        group.add(WARNING, f"less space than {_AMPLE} times what the study will write", case.study.folder, mend, short)
+    return group
+
+
+def readable(size: float) -> str:
+    """Bytes as a reader takes them in: `3.1 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, float]]:
+    """The parts: name, how it was reckoned, bytes."""
+    parts: list[tuple[str, str, float]] = []
+    pixels = _pixels(case)
+    if case.undone:
+        outputs = [o for task in case.undone if task.inputs for o in task.outputs]  # what reads nothing only links
+        frames = sum(output.startswith("frames/") for output in outputs)
+        a_pixel = frames * _BYTES_OF_FRAMES + (len(outputs) - frames) * _BYTES_OTHERWISE
+        parts.append(("prepared", plural(len(outputs), "file"), pixels * a_pixel))
+    pseudo, refined = _needed(case)
+    methods = [*case.study.measured, *([case.study.propagation] if case.study.families["propagated"] else [])]
+    for method in dict.fromkeys(methods if pseudo else []):
+        # A clip's file also holds its key frame's label.
+        wanted = {(clip, offset) for clip, offsets in pseudo.items() for offset in (0, *offsets)}
+        parts.append(_labels(case, "pseudo", method, wanted, pixels))
+    if refined:
+        parts.append(_labels(case, "refined", case.study.refinement, {(clip, 0) for clip in refined}, pixels))
+    for network, size in sizes.items():
+        runs = [run for run in case.study.runs if run.startswith(f"{network}/")]
+        due = [r for r in runs if not (Path(case.study.folder) / "runs" / r / "model.safetensors").is_file()]
+        scores = 8 * len(case.source.classes.names) ** 2 * len(case.finely(case.evaluated_split))
+        how = f"{_of(len(due), len(runs))} trainings, {readable(size.model)} each"
+        parts.append((f"{network} models", how, len(due) * (size.model + scores)))
+        once = min(_AT_ONCE, len(due))
+        how = f"{once} at once, {readable(size.checkpoint)} each, twice while one is replaced"
+        parts.append((f"{network} checkpoints", how, 2 * once * size.checkpoint))
+    return parts
+
+
+def _needed(case: Case) -> tuple[dict[str, set[int]], set[str]]:
+    """The labels to make, as the plan deals them out: offsets by clip, and clips to refine."""
+    study = case.study
+    pseudo, refined = needed_labels(study.experiments, case.eligible, study.draws)
+    for clip in case.clips:
+        if study.measured and clip.truth and clip.fine and clip.split in study.measured_splits:
+            wanted = {o for o in range(-study.reach, study.reach + 1) if o and clip.has(o)}
+            if wanted:
+                pseudo.setdefault(clip.id, set()).update(wanted)
+    return pseudo, refined
+
+
+def _labels(case: Case, stage: str, method: str, wanted: set[tuple[str, int]], pixels: int) -> tuple[str, str, float]:
+    folder = Path(case.study.folder) / stage / method
+    made = {(row[0], row[1]) for shard in case.study.shards for row in _made(folder / f"{shard}.csv")}
+    # The key frame's own label is not among the rows; it is there where any other of its clip is.
+    clips = {clip for clip, _ in made}
+    due = {(c, o) for c, o in wanted if (c, o) not in made and not (o == 0 and c in clips)}
+    size, how = _size_of_one(folder / "labels", _BYTES_A_PIXEL.get(method, _BYTES_OTHERWISE) * pixels)
+    return f"{stage} {method}", f"{_of(len(due), len(wanted))} labels, {readable(size)} each ({how})", len(due) * size
+
+
+def _made(path: Path) -> list[tuple[str, int]]:
+    try:
+        return [(row["clip"], int(row["offset"])) for row in read_csv(path, LABEL_COLUMNS)] if path.is_file() else []
+    except (UserError, ValueError):
+        return []  # the stage will make it again
+
+
+def _size_of_one(folder: Path, guess: float) -> tuple[float, str]:
+    files = list(itertools.islice(folder.glob("*.h5"), _MEASURED))
+    layers = sum(len(read_fingerprints(file)) for file in files)
+    if not layers:
+        return guess, "estimated"
+    return sum(file.stat().st_size for file in files) / layers, "as those there"
+
+
+def _pixels(case: Case) -> int:
+    """Pixels a frame, of the first image that can be read."""
+    for clip in case.clips:
+        try:
+            height, width = image_size(case.source.root / clip.image)
+        except UserError:
+            continue
+        return height * width
+    return _UNKNOWN_PIXELS
+
+
+def _of(due: int, all_: int) -> str:
+    return f"{due:,}" if due == all_ else f"{due:,} of {all_:,}"

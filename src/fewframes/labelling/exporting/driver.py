@@ -1,0 +1,176 @@
+"""Export of made labels: which of them, under which names, into a folder that is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_clips
+from fewframes.core.errors import UserError
+from fewframes.core.files import ContentHashes, read_csv
+from fewframes.core.images import image_size
+from fewframes.core.labelfile import read_layer
+from fewframes.core.labels import ClassTable
+from fewframes.core.progress import progress, say
+from fewframes.labelling.exporting import LISTING, Frame, Labelled, form_module, write_frames
+from fewframes.labelling.exporting.names import frame_names
+
+KINDS = ("pseudo", "refined")
+"""Kinds of made labels: the folders below a dataset's results that hold them."""
+
+_MEND = "run `snakemake -- labels` to bring labels and index together"
+
+
+def export(
+    form: str,
+    labels: Path,
+    results: Path,
+    root: Folder,
+    classes: ClassTable,
+    out: Path,
+    splits: Sequence[str] = (),
+    offsets: Sequence[int] = (),
+    clips: Sequence[str] = (),
+) -> int:
+    """Write the labels that the CSV `labels` lists to the folder `out` in the given form; returns how many.
+
+    `results` is the dataset's results folder, with its index; `splits`, `offsets` and `clips` keep only what they
+    name. Where no offset is named, a form for review leaves out the key frames of pseudo-labels: their label is the
+    annotation itself. An earlier export in `out` is replaced. Raises `UserError` where a label or image does not fit
+    the index, nothing is left, or `out` holds anything else, files changed since its export among it.
+    """
+    module = form_module(form)
+    _check_free(out, {LISTING, *module.WRITES})
+    chosen = _chosen(labels, results, splits, offsets, clips)
+    if not offsets and not module.KEY_FRAMES:
+        kept = [(clip, row) for clip, row in chosen if row["kind"] != "pseudo" or row["offset"] != "0"]
+        if len(kept) < len(chosen):
+            say(f"export: {len(chosen) - len(kept)} key frames left out: their label is the annotation itself.")
+        chosen = kept
+    if not chosen:
+        raise UserError(f"{labels} lists no label to export with these options: name other splits, offsets or clips.")
+    names = frame_names(((clip, int(row["offset"])) for clip, row in chosen), module.UNSAFE)
+    hashes = ContentHashes(results / "hashes", f"export-{form}")
+    frames: list[Frame] = []
+
+    def labelled() -> Iterator[Labelled]:
+        for name, (clip, row) in zip(names, progress(chosen, f"export {form}"), strict=True):
+            frame, label = _labelled(name, clip, row, results, root, hashes)
+            frames.append(frame)
+            yield frame, label
+
+    with _replaced(out) as aside:
+        module.write(labelled(), classes, root, aside)
+        # Last, so that whatever in the folder is newer was changed after the export.
+        write_frames(aside, frames)
+    hashes.save()
+    say(f"export {form}: {len(frames)} labels in {out}.")
+    return len(frames)
+
+
+def _chosen(
+    labels: Path, results: Path, splits: Sequence[str], offsets: Sequence[int], clips: Sequence[str]
+) -> list[tuple[Clip, dict[str, str]]]:
+    """The rows asked for, each with its clip, `kind` and `method`."""
+    by_id = {clip.id: clip for clip in read_clips(results / "index.csv")}
+    chosen = []
+    found: dict[str, set[str]] = {"split": set(), "offset": set(), "clip": set()}
+    for row in read_csv(labels, LABEL_COLUMNS):
+        clip = by_id.get(row["clip"])
+        kind, method, *_ = (*PurePosixPath(row["file"]).parts, "", "")
+        if clip is None or not clip.has(int(row["offset"])):
+            raise UserError(f"{labels} lists {row['clip']} at offset {row['offset']}, which the index lacks: {_MEND}.")
+        if kind not in KINDS:
+            raise UserError(f"{labels} names the label file {row['file']}: it must lie in {' or '.join(KINDS)}.")
+        facts = {"split": clip.split, "offset": row["offset"], "clip": clip.id}
+        for key, value in facts.items():
+            found[key].add(value)
+        wanted = {"split": splits, "offset": [str(o) for o in offsets], "clip": clips}
+        if all(not wanted[key] or value in wanted[key] for key, value in facts.items()):
+            chosen.append((clip, {**row, "kind": kind, "method": method}))
+    for key, values in (("split", splits), ("offset", [str(o) for o in offsets]), ("clip", clips)):
+        if unknown := [value for value in values if value not in found[key]]:
+            raise UserError(f"{labels} has no label of {key} '{unknown[0]}': correct --{key}.")
+    return chosen
+
+
+def _labelled(
+    name: str, clip: Clip, row: dict[str, str], results: Path, root: Folder, hashes: ContentHashes
+) -> Labelled:
+    offset = int(row["offset"])
+    image = clip.image_at(offset)
+    layer = read_layer(results / row["file"], offset)
+    if (layer.fingerprint, layer.checksum) != (row["fingerprint"], row["checksum"]):
+        raise UserError(f"{results / row['file']} holds another label at offset {offset} than the CSV says: {_MEND}.")
+    height, width = layer.label.shape
+    if image_size(root / image) != (height, width):
+        raise UserError(f"{root / image} is not of its label's size, {width}x{height}: {_MEND}.")
+    frame = Frame(
+        name=name,
+        clip=clip.id,
+        offset=offset,
+        kind=row["kind"],
+        method=row["method"],
+        fingerprint=layer.fingerprint,
+        checksum=layer.checksum,
+        image=image,
+        image_hash=hashes.of(root / image),
+        height=height,
+        width=width,
+        split=clip.split,
+    )
+    return frame, layer.label
+
+
+def _check_free(out: Path, written: set[str]) -> None:
+    """Raise `UserError` where `out` holds anything but an export of the same form, as it was written."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: name a folder to export to.")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / LISTING).is_file():
+        raise UserError(f"{out} is not empty and no earlier export: name another folder.")
+    if strange := sorted({path.name for path in out.iterdir()} - written):
+        raise UserError(f"{out / strange[0]} is no part of such an export: name another folder.")
+    finished = (out / LISTING).stat().st_mtime_ns
+    for path in out.rglob("*"):
+        if path.is_file() and path.stat().st_mtime_ns > finished:
+            raise UserError(
+                f"{path} is newer than the export it lies in, and may be somebody's work: import it, "
+                "then export to another folder or delete this one."
+            )
+
+
+@contextlib.contextmanager
+def _replaced(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to write to, put in its place on success and removed on failure."""
+    target = out.resolve()
+    aside: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        folder = aside / "new"
+        folder.mkdir()  # mkdtemp's own is closed to others
+        yield folder
+        old = aside / "old"
+        if target.exists():
+            target.rename(old)
+        try:
+            folder.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise UserError(
+            f"{out} cannot be written ({os.strerror(error.errno)}): free space or mend permissions."
+        ) from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
