@@ -1,8 +1,9 @@
 """Indexing a tree of Cityscapes' true size and names: 3,475 clips of 30 frames, 23,473 coarse annotations.
 
 The files are hard links to a few PNGs of 2048x1024. Shown: seconds and memory of the first index, after the kernel's
-caches were dropped where that is allowed, and of the second; and, in the same process, those of the plain way to
-know as much: pathlib over the tree, a question about each expected frame, Pillow for the sizes. The bounds are 15 s cold and 5 s warm on one core.
+caches were dropped where that is allowed, and of the second; and, in the same process, those of the plain way to know
+as much: pathlib over the tree, a question about each expected frame, Pillow for the sizes. The bounds are 15 s cold
+and 5 s warm on one core.
 """
 
 from __future__ import annotations

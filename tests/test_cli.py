@@ -48,8 +48,9 @@ def city(tmp_path):
 
 def plan(root, tmp_path, out=None, **changes):
     settings = {
-        "reader": "cityscapes", "root": str(root), "classes": "cityscapes", "options": {}, "truth": None, "corrections": "", "draws": [0],
-        "experiments": {"p2s": {"offsets": [0, 1]}}, "past_frames": 1, "shards": 1, "measured": [], "reach": 1,
+        "reader": "cityscapes", "root": str(root), "classes": "cityscapes", "options": {}, "truth": None, "draws": [0],
+        "corrections": "", "experiments": {"p2s": {"offsets": [0, 1]}}, "past_frames": 1, "shards": 1,
+        "measured": [], "reach": 1,
     }  # fmt: skip
     return call("plan", "--settings", json.dumps({**settings, **changes}), "--out", out or tmp_path / "results")
 

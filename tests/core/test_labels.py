@@ -61,7 +61,7 @@ def test_a_bad_class_table_is_named(tmp_path, text, message):
 
 
 def test_an_absent_class_table_lists_the_known():
-    with pytest.raises(UserError, match="camvid, .*cityscapes, idd"):
+    with pytest.raises(UserError, match=r"camvid, .*cityscapes, idd"):
         load_class_table("city")
 
 

@@ -9,7 +9,7 @@ from study import Study
 
 pytestmark = pytest.mark.slow
 
-ROOT = "my \"own\" città; $HOME"
+ROOT = 'my "own" città; $HOME'
 FRAMES = "it's a walk\nthrough {Köln} & back"
 LABEL = "étiquette no. 1 'fine'.png"
 TABLE = """

@@ -29,7 +29,7 @@ MEASURED_ONLY = ("vps",)
 
 def index(reader: str, source: Source) -> list[Clip]:
     """List the clips of a dataset, in the order of their ids; raises `UserError` for what would break later."""
-    clips = sorted(_module(reader, source).index(source), key=lambda clip: clip.id)
+    clips = sorted(reader_module(reader, source).index(source), key=lambda clip: clip.id)
     for line in source.left_out.lines():
         say(line)
     if not clips:
@@ -46,12 +46,13 @@ def index(reader: str, source: Source) -> list[Clip]:
 
 def prepare_dataset(reader: str, source: Source, hashes: ContentHashes, workers: int = 1) -> None:
     """Make what the dataset does not ship in a readable form; nothing where it ships all."""
-    module = _module(reader, source)
+    module = reader_module(reader, source)
     tasks = module.prepare(source) if hasattr(module, "prepare") else ()
     prepare(tasks, source.folder, source.prepared, hashes, workers)
 
 
-def _module(reader: str, source: Source) -> ModuleType:
+def reader_module(reader: str, source: Source) -> ModuleType:
+    """The reader of that name; raises `UserError` for an unknown one, an absent folder and an unknown option."""
     if reader not in READERS:
         raise UserError(f"dataset.reader '{reader}' is unknown: choose one of {', '.join(READERS)}.")
     if not source.folder.is_dir():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fewframes.core.clips import PREPARED
 from fewframes.core.errors import UserError
-from fewframes.datasets import _module as reader_module
+from fewframes.datasets import reader_module
 from fewframes.datasets.preparing import Ledger
 from fewframes.datasets.source import LeftOut
 from fewframes.doctor.case import Case

@@ -11,7 +11,7 @@ import yaml
 from fewframes.core.clips import PREPARED_FOLDER
 from fewframes.core.errors import UserError
 from fewframes.core.labels import load_class_table
-from fewframes.datasets import _module as reader_module
+from fewframes.datasets import reader_module
 from fewframes.datasets.source import Source
 from fewframes.doctor.case import Case
 from fewframes.doctor.report import FAULT, WARNING, Group, plural
