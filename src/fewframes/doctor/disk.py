@@ -15,7 +15,7 @@ from fewframes.core.labelfile import read_fingerprints
 from fewframes.doctor.case import Case
 from fewframes.doctor.report import FAULT, WARNING, Group, plural
 from fewframes.doctor.weights import Size
-from fewframes.experiments.manifests import needed_labels
+from fewframes.experiments.manifests import measured_labels, needed_labels
 
 _BYTES_A_PIXEL = {"flow": 0.45}
 """Bytes a pixel that a label of the method takes, confidence included: 0.30 at 2048x1024, 0.42 on CamVid."""
@@ -99,11 +99,9 @@ def _needed(case: Case) -> tuple[dict[str, set[int]], set[str]]:
     """The labels to make, as the plan deals them out: offsets by clip, and clips to refine."""
     study = case.study
     pseudo, refined = needed_labels(study.experiments, case.eligible, study.draws)
-    for clip in case.clips:
-        if study.measured and clip.truth and clip.fine and clip.split in study.measured_splits:
-            wanted = {o for o in range(-study.reach, study.reach + 1) if o and clip.has(o)}
-            if wanted:
-                pseudo.setdefault(clip.id, set()).update(wanted)
+    measured = study.measured_splits if study.measured else []
+    for clip_id, offsets in measured_labels(case.clips, measured, study.reach).items():
+        pseudo.setdefault(clip_id, set()).update(offsets)
     return pseudo, refined
 
 

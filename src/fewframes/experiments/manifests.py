@@ -6,7 +6,7 @@ training is due again exactly when its manifest's bytes change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -80,6 +80,13 @@ def needed_labels(
                 elif pick.kind == "refined":
                     refined.add(pick.clip.id)
     return pseudo, refined
+
+
+def measured_labels(clips: Iterable[Clip], splits: Collection[str], reach: int) -> dict[str, set[int]]:
+    """What measuring asks of propagation: offsets up to `reach` frames away, by id of the clips of these splits."""
+    measured = (c for c in clips if c.truth and c.fine and c.split in splits)
+    offsets = {c.id: {o for o in range(-reach, reach + 1) if o and c.has(o)} for c in measured}
+    return {clip: wanted for clip, wanted in offsets.items() if wanted}
 
 
 def collect_labels(shards: Iterable[str | Path], out: str | Path) -> None:

@@ -12,7 +12,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.progress import say
 from fewframes.experiments.corrected import adopt_corrections
-from fewframes.experiments.manifests import ineligible, needed_labels
+from fewframes.experiments.manifests import ineligible, measured_labels, needed_labels
 from fewframes.experiments.schemes import Experiment
 
 
@@ -41,11 +41,8 @@ def write_plan(clips: Sequence[Clip], root: Root, request: Request, shards: int,
     """
     eligible = _write_eligible(clips, request, out)
     pseudo, refined = needed_labels(request.experiments, eligible, request.draws)
-    for clip in clips:
-        if clip.truth and clip.fine and clip.split in request.measured:
-            wanted = {o for o in range(-request.reach, request.reach + 1) if o and clip.has(o)}
-            if wanted:
-                pseudo.setdefault(clip.id, set()).update(wanted)
+    for clip_id, offsets in measured_labels(clips, request.measured, request.reach).items():
+        pseudo.setdefault(clip_id, set()).update(offsets)
     hashes = ContentHashes(out / "hashes", "plan")
     states = _States(root, hashes)
     _write_shards(clips, "propagate", pseudo, "fine", states, shards, out)
