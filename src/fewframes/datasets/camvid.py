@@ -25,7 +25,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
 from fewframes.datasets.labelmaps import label_task
 from fewframes.datasets.preparing import Ledger, Task
-from fewframes.datasets.source import LeftOut, Source
+from fewframes.datasets.source import LeftOut, Source, reach
 
 _LAYOUTS = {
     "segnet": ("sequences", "key_every", "stills", "videos"),
@@ -97,7 +97,7 @@ def _video(video: str, frames: list[tuple[str, str, str, str]], classes: ClassTa
     step = min(b - a for a, b in pairwise(numbers))
     present = set(numbers)
     for position, (image, label, _, number) in enumerate(frames):
-        first, last = (_reach(int(number), limit, step, present) for limit in classes.offsets)
+        first, last = _ends(int(number), classes, step, present)
         yield Clip(
             id=Path(image).stem,
             split="train" if position % key_every == 0 else "measure",
@@ -143,12 +143,10 @@ def _present(source: Source, folder: str) -> Path:
     return path
 
 
-def _reach(number: int, limit: int, step: int, present: set[int]) -> int:
-    direction = step if limit > 0 else -step
-    offset = 0
-    while abs(offset + direction) <= abs(limit) and number + offset + direction in present:
-        offset += direction
-    return offset
+def _ends(number: int, classes: ClassTable, step: int, present: set[int]) -> tuple[int, int]:
+    """The first and last offset of the frame of this number, of a video that has the frames `present`."""
+    first, last = (reach(lambda offset: number + offset in present, limit, step) for limit in classes.offsets)
+    return first, last
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ def _original(source: Source) -> Iterator[Clip]:
         key, label = int(still.number), PREPARED + still.target
         clip = Clip(id=still.stem, split=still.split, group=still.video, image=still.image, fine=label)
         pattern, step, numbers = footage.get(still.video, ("", 1, set()))
-        first, last = (_reach(key, limit, step, numbers) for limit in source.classes.offsets)
+        first, last = _ends(key, source.classes, step, numbers)
         if first or last:
             truth = pattern_of(label, still.number)
             clip = replace(clip, frames=pattern, key=key, step=step, first=first, last=last, truth=truth)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from fewframes.core.clips import PREPARED, Clip, pattern_of
 from fewframes.core.errors import UserError
 from fewframes.datasets.polygons import polygon_task
 from fewframes.datasets.preparing import Task
-from fewframes.datasets.source import Source
+from fewframes.datasets.source import Source, reach
 from fewframes.datasets.vps import truth_tasks
 
 OPTIONS = ("labels", "truth")
@@ -80,7 +80,7 @@ def _city(source: Source, split: str, city: str, stems: dict[str, set[str]]) -> 
         def there(offset: int, sequence: str = sequence, key: int = key) -> bool:
             return f"{sequence}_{key + offset:06d}{_IMAGE}" in frames
 
-        first, last = (_reach(there, limit) for limit in source.classes.offsets)
+        first, last = (reach(there, limit) for limit in source.classes.offsets)
         fine, fine_instances = _labels(source, "gtFine", split, city, stem, kinds, beside)
         coarse, coarse_instances = _labels(source, "gtCoarse", split, city, stem, kinds, beside)
         yield Clip(
@@ -161,11 +161,3 @@ def _names(folder: Path) -> frozenset[str]:
         return frozenset()
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}): mend the link or its permissions.") from error
-
-
-def _reach(there: Callable[[int], bool], limit: int) -> int:
-    step = 1 if limit > 0 else -1
-    offset = 0
-    while offset != limit and there(offset + step):
-        offset += step
-    return offset

@@ -21,7 +21,7 @@ from fewframes.core.files import digest
 from fewframes.datasets.keyframes import key_task
 from fewframes.datasets.polygons import polygon_task
 from fewframes.datasets.preparing import Ledger, Task
-from fewframes.datasets.source import LeftOut, Source
+from fewframes.datasets.source import LeftOut, Source, reach
 
 OPTIONS = ("size",)
 """`size: [height, width]` keeps the images annotated at that size; the paper's subset is [1080, 1920]."""
@@ -137,22 +137,15 @@ def _neighbours(source: Source, found: _Annotated, ledger: Ledger) -> dict[str, 
     if key not in frames:
         raise UserError(f"{source.folder / found.sequence} has changed since it was prepared: run `snakemake` again.")
     pattern = pattern_of(f"{found.sequence}/{frames[key]}", frames[key].partition(".")[0])
-    first, last = (_reach(pattern, key, limit, found.sequence, frames) for limit in source.classes.offsets)
+
+    def there(offset: int) -> bool:
+        number = key + offset
+        return number in frames and pattern.format(frame=number) == f"{found.sequence}/{frames[number]}"
+
+    first, last = (reach(there, limit) for limit in source.classes.offsets)
     place = found.place.replace("{", "{{").replace("}", "}}")
     truth = f"{place}_{{frame:07d}}_labelIds.png"
     return {"frames": pattern, "key": key, "first": first, "last": last, "truth": truth}
-
-
-def _reach(pattern: str, key: int, limit: int, sequence: str, frames: Mapping[int, str]) -> int:
-    """The offset up to which numbers follow without a gap, under names that the pattern gives."""
-    step = 1 if limit > 0 else -1
-    offset = 0
-    while offset != limit:
-        number = key + offset + step
-        if number not in frames or pattern.format(frame=number) != f"{sequence}/{frames[number]}":
-            break
-        offset += step
-    return offset
 
 
 # --- the files --------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,15 @@ from fewframes.core.labels import ClassTable
 
 _NAMED = 3
 """Examples in a sentence; the whole list is `LeftOut.rows`."""
+
+
+def reach(there: Callable[[int], bool], limit: int, step: int = 1) -> int:
+    """The farthest offset towards `limit`, in steps of `step`, up to which `there(offset)` holds without a gap."""
+    stride = step if limit > 0 else -step
+    offset = 0
+    while abs(offset + stride) <= abs(limit) and there(offset + stride):
+        offset += stride
+    return offset
 
 
 class LeftOut:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from fewframes.core.labels import load_class_table
 from fewframes.datasets.frames import link_task, linked
 from fewframes.datasets.labelmaps import vps_instance_task, vps_label_task
 from fewframes.datasets.preparing import Ledger, Task
-from fewframes.datasets.source import LeftOut, Source
+from fewframes.datasets.source import LeftOut, Source, reach
 
 OPTIONS = ()
 """This layout leaves nothing open."""
@@ -169,20 +169,14 @@ def _clips(source: Source, left_out: LeftOut) -> Iterator[tuple[_Annotated, Clip
 def _frames(source: Source, found: _Annotated, series: frozenset[str]) -> _Frames:
     """All frames where `img_all` has them, else the labelled ones; whichever reach farther."""
 
-    def of_series(frame: int) -> bool:
-        return f"{found.sequence}_{frame:06d}_leftImg8bit.png" in series
+    def in_series(offset: int) -> bool:
+        return f"{found.sequence}_{found.key + offset:06d}_leftImg8bit.png" in series
 
-    def reach(there: Callable[[int], bool], limit: int, step: int) -> int:
-        direction = step if limit > 0 else -step
-        offset = 0
-        while abs(offset + direction) <= abs(limit) and there(found.key + offset + direction):
-            offset += direction
-        return offset
+    def labelled(offset: int) -> bool:
+        return found.key + offset in found.images
 
-    every, fifth = (
-        [reach(there, limit, step) for limit in source.classes.offsets]
-        for there, step in ((of_series, 1), (found.images.__contains__, _STEP))
-    )
+    every = [reach(in_series, limit) for limit in source.classes.offsets]
+    fifth = [reach(labelled, limit, _STEP) for limit in source.classes.offsets]
     if every[1] - every[0] >= fifth[1] - fifth[0]:
         pattern = f"{found.split}/img_all/{found.sequence}_{{frame:06d}}_leftImg8bit.png"
         return _Frames(pattern if any(every) else "", 1, *every)
