@@ -42,7 +42,10 @@ include: "rules/targets.smk"
 rule all:
     default_target: True
     input:
-        evaluated_runs("metrics.csv"),
+        plan_files(),
+        label_files(),
+        manifest_files(),
+        run_files(),
         quality_files(),
         table_files(),
         figure_files(),

@@ -154,17 +154,6 @@ def trained_refined_labels(wildcards):
     return [labels, str(Path(labels).with_suffix(".ran"))]
 
 
-def every_labels(wildcards):
-    """All labels that the config asks for, made by propagation and by refinement."""
-    methods = (
-        [*STUDY.measured, STUDY.propagation]
-        if STUDY.families["propagated"]
-        else STUDY.measured
-    )
-    refined = [STUDY.refinement] if STUDY.families["refined"] else []
-    return [*map(pseudo_labels, dict.fromkeys(methods)), *map(refined_labels, refined)]
-
-
 def pictured_labels(wildcards):
     """The labels that a sheet of pictures shows."""
     if wildcards.picture == "propagation":
@@ -202,8 +191,55 @@ def evaluation_manifest(wildcards):
 
 
 def every_manifest(wildcards):
-    """Through their checkpoints: all manifests."""
-    return [path for family in STUDY.families for path in planned_manifests(family)]
+    """Through their checkpoints: all manifests, and what the corrected labels among their samples cost."""
+    checkpoints.plan.get()
+    manifests = [
+        path for family in STUDY.families for path in planned_manifests(family)
+    ]
+    return [*manifests, f"{STUDY.folder}/corrected.csv"]
+
+
+# A failed job's outputs are gone, and Snakemake 9.27 does not make a missing file again that only jobs below it read which
+# are up to date themselves. So every target names all the files that it rests on: then what failed is tried again.
+
+
+def plan_files():
+    """All that preparation and the plan declare."""
+    names = ("prepare.ran", "index.csv", "eligible.csv")
+    names += ("corrected.csv", "states.csv", "plan.ran")
+    stages = ("propagate", "refine")
+    shards = [
+        f"shards/{stage}/{shard}.csv" for stage in stages for shard in STUDY.shards
+    ]
+    return [f"{STUDY.folder}/{name}" for name in [*names, *shards]]
+
+
+def label_files():
+    """All that propagation and refinement declare, of every method that the config asks for."""
+    return [
+        path
+        for stage, methods in STUDY.labelled.items()
+        for method in methods
+        for path in (
+            *shard_labels(stage, method),
+            f"{STUDY.folder}/{stage}/{method}/labels.csv",
+            f"{STUDY.folder}/{stage}/{method}/labels.ran",
+        )
+    ]
+
+
+def manifest_files():
+    """All manifests, where anything is trained."""
+    if not STUDY.experiments:
+        return []
+    manifests = [path for family in STUDY.families for path in family_manifests(family)]
+    return [*manifests, f"{STUDY.folder}/manifests/evaluation.csv"]
+
+
+def run_files():
+    """All that trainings and evaluations declare."""
+    names = ("model.safetensors", "confusion.npz", "metrics.csv", "groups.csv")
+    return [path for name in names for path in evaluated_runs(name)]
 
 
 def evaluated_runs(file):
@@ -242,8 +278,7 @@ def figure_files():
     wanted = {
         "figure4": "table3" in STUDY.tables and STUDY.experiments,
         "cost": STUDY.tables and STUDY.experiments,
-        "propagation": STUDY.families["propagated"]
-        or STUDY.propagation in STUDY.measured,
+        "propagation": STUDY.propagation in STUDY.labelled["pseudo"],
         "refinement": STUDY.families["refined"],
     }
     return [

@@ -1,7 +1,8 @@
 """The dataset and the plan.
 
 REQUIRED INPUTS: the dataset's folder (or, for toy city, nothing).
-OUTPUTS: index.csv, left_out.csv, eligible.csv, corrected.csv, states.csv, shards/{propagate,refine}/NNNN.csv; undeclared, prepared/
+OUTPUTS: index.csv, eligible.csv, corrected.csv, states.csv, shards/{propagate,refine}/NNNN.csv; undeclared, since they must
+outlive a failure, prepared/ and left_out.csv
 """
 
 
@@ -46,7 +47,6 @@ checkpoint plan:
         "<data>/prepare.ran",
     output:
         index="<data>/index.csv",
-        left_out="<data>/left_out.csv",
         eligible="<data>/eligible.csv",
         corrected="<data>/corrected.csv",
         states="<data>/states.csv",

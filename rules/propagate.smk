@@ -20,7 +20,7 @@ rule propagate:
         version=VERSIONS["propagate"],
         root=str(STUDY.root),
         classes=STUDY.classes,
-        class_digest=STUDY.class_digest,
+        class_digest=STUDY.label_digest,
         results=results_folder,
     shell:
         "fewframes propagate --shard {input.shard:q} --method {wildcards.method} --settings {params.settings:q}"

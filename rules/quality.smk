@@ -25,7 +25,7 @@ rule quality:
         truth_scan=truth_scan,
         reach=STUDY.reach,
         classes=STUDY.classes,
-        class_digest=STUDY.class_digest,
+        class_digest=STUDY.label_digest,
         results=results_folder,
         splits=[f"--split {split}" for split in STUDY.measured_splits],
     shell:

@@ -20,7 +20,7 @@ rule refine:
         version=VERSIONS["refine"],
         root=str(STUDY.root),
         classes=STUDY.classes,
-        class_digest=STUDY.class_digest,
+        class_digest=STUDY.refined_digest,
         results=results_folder,
     shell:
         "fewframes refine --shard {input.shard:q} --method {wildcards.method} --settings {params.settings:q}"

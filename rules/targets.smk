@@ -3,29 +3,42 @@
 
 rule labels:
     input:
-        every_labels,
+        plan_files(),
+        label_files(),
     localrule: True
 
 
 rule manifests:
     input:
-        every_manifest,
+        plan_files(),
+        label_files(),
+        manifest_files(),
     localrule: True
 
 
 rule quality_tables:
     input:
+        plan_files(),
+        label_files(),
         quality_files(),
     localrule: True
 
 
 rule tables:
     input:
+        plan_files(),
+        label_files(),
+        manifest_files(),
+        run_files(),
         table_files(),
     localrule: True
 
 
 rule figures:
     input:
+        plan_files(),
+        label_files(),
+        manifest_files(),
+        run_files(),
         figure_files(),
     localrule: True

@@ -30,7 +30,7 @@ rule train:
         version=VERSIONS["train"],
         root=str(STUDY.root),
         classes=STUDY.classes,
-        class_digest=STUDY.class_digest,
+        class_digest=STUDY.label_digest,
         results=results_folder,
         # Named here too, so that the command reads this file whatever Snakemake took for its input.
         manifest=manifest_of_run,

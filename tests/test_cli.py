@@ -50,7 +50,7 @@ def plan(root, tmp_path, out=None, **changes):
     settings = {
         "reader": "cityscapes", "root": str(root), "classes": "cityscapes", "options": {}, "truth": None, "draws": [0],
         "corrections": "", "experiments": {"p2s": {"offsets": [0, 1]}}, "past_frames": 1, "shards": 1,
-        "measured": [], "reach": 1,
+        "measured": [], "reach": 1, "offsets": None,
     }  # fmt: skip
     return call("plan", "--settings", json.dumps({**settings, **changes}), "--out", out or tmp_path / "results")
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewframes.core import files
+from fewframes.core.clips import stamp
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, canonical_json, digest, read_csv, write_csv, written_whole
 
@@ -102,3 +103,23 @@ def test_a_file_that_just_changed_is_not_kept(tmp_path, monkeypatch):
 def test_a_hash_of_nothing_names_the_file(tmp_path):
     with pytest.raises(UserError, match="gone does not exist"):
         ContentHashes(tmp_path, "x").of(tmp_path / "gone")
+
+
+def test_a_link_that_leads_to_another_file_is_another_content(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, (1, 1))
+    link = tmp_path / "link"
+    link.symlink_to("a")
+    hashes = ContentHashes(tmp_path / "hashes", "t")
+    first, stamped = hashes.of(link), stamp(tmp_path, ["link"])
+    link.unlink()
+    link.symlink_to("b")
+    assert hashes.of(link) == hashes.of(tmp_path / "b") != first
+    assert stamp(tmp_path, ["link"]) != stamped
+
+
+def test_a_carriage_return_is_refused_since_it_could_not_be_read_back(tmp_path):
+    with pytest.raises(UserError, match="carriage return"):
+        write_csv(tmp_path / "a.csv", ["name"], [["odd\rname"]])
+    assert not (tmp_path / "a.csv").exists()

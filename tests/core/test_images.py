@@ -85,3 +85,15 @@ def test_label_pictures_are_read_as_colours(tmp_path):
     assert image_mode(tmp_path / "a.png") == "RGBA"
     with pytest.raises(UserError, match="not a colour picture"):
         read_colours(saved(tmp_path / "l.png", rgb[..., 0]))
+
+
+@pytest.mark.parametrize("chunk", [b"gAMA", b"pHYs", b"tRNS", b"cHRM", b"acTL"])
+def test_a_damaged_chunk_is_named(tmp_path, chunk):
+    path = saved(tmp_path / "a.png", np.zeros((4, 4), np.uint8))
+    data = path.read_bytes()
+    short = chunk + b"\0"
+    path.write_bytes(data[:33] + (1).to_bytes(4, "big") + short + zlib.crc32(short).to_bytes(4, "big") + data[33:])
+    try:
+        read_label(path)
+    except UserError as error:
+        assert "a.png" in str(error)

@@ -45,17 +45,49 @@ def test_colour_paints_train_ids():
     assert CITYSCAPES.colour(np.array([[0, IGNORE]], np.uint8)).tolist() == [[[128, 64, 128], [0, 0, 0]]]
 
 
+GOOD = """
+minutes: {fine: 1}
+offsets: [-1, 2]
+classes:
+  - {name: road, id: 7, train_id: 0, rgb: [1, 1, 1]}
+  - {name: car, id: 8, train_id: 1, rgb: [2, 2, 2], instances: true}
+  - {name: none, id: 0, rgb: [0, 0, 0]}
+"""
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("old", "new", "message"),
     [
-        ("classes: [", "not a class table"),
-        ("classes: [{name: a, id: 0, train_id: 1, rgb: [0, 0, 0]}]\nminutes: {}\noffsets: [0, 0]", "without gaps"),
-        ("classes: [{name: a, id: 0, rgb: [0, 0]}]\nminutes: {}\noffsets: [0, 0]", "not a class table"),
+        (GOOD, "classes: [", r"mine\.yaml is no readable YAML \(while parsing"),
+        (GOOD, "classes: road", "a class table"),
+        ("minutes:", "minuets:", "'minuets' is no key here: did you mean 'minutes'"),
+        ("{fine: 1}", "{fine: -1}", "'minutes' must map"),
+        ("{fine: 1}", "{fine: ten}", "'minutes' must map"),
+        ("[-1, 2]", "[1, 2]", r"'offsets' is \[1, 2\]"),
+        ("[-1, 2]", "2", "'offsets' is 2"),
+        ("train_id: 1", "trainid: 1", "class 'car': 'trainid' is no key here: did you mean 'train_id'"),
+        ("train_id: 1", "train_id: 2", "without gaps"),
+        ("id: 8,", "id: 8.5,", "class 'car': 'id' is 8.5"),
+        ("id: 8,", "id: 255,", "class 'car' is evaluated, so its id must be 0 to 254"),
+        ("id: 8,", "id: -1,", "class 'car' is evaluated, so its id"),
+        ("id: 8,", "id: 7,", "two classes have the same id 7"),
+        ("name: car", "name: road", "two classes have the same name 'road'"),
+        ("[2, 2, 2]", "[2, 2, 300]", r"class 'car': 'rgb' is \[2, 2, 300\]"),
+        ("[2, 2, 2], ", "[2, 2], ", r"'rgb' is \[2, 2\]"),
+        ("instances: true", "instances: 1", "'instances' must be true or false"),
+        ("offsets", "refined: [cars]\noffsets", r"'refined' names \['cars'\]"),
+        ("offsets", "refined: car\noffsets", "'refined' must be a list"),
+        ("offsets", "void: road\noffsets", "'void' is 'road', which is no ignored class"),
+        ("offsets", "groups: {area: [road]}\noffsets", "'groups' must map a level's name"),
+        ("offsets", "groups: {area: {flat: [road]}}\noffsets", r"'groups\.area' must have every .* see to \['car'\]"),
+        ("offsets", "groups: {area: {a: [road, car], b: [car]}}\noffsets", r"see to \['car'\]"),
     ],
 )
-def test_a_bad_class_table_is_named(tmp_path, text, message):
+def test_a_bad_class_table_is_named(tmp_path, old, new, message):
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
+    path.write_text(GOOD)
+    load_class_table(path)
+    path.write_text(GOOD.replace(old, new, 1))
     with pytest.raises(UserError, match=message):
         load_class_table(path)
 
@@ -127,19 +159,16 @@ def test_id_255_is_ignored_in_every_table():
     assert (load_class_table("camvid").to_train_ids(np.full((2, 2), 255, np.uint8), "x.png") == IGNORE).all()
 
 
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        ("groups: {area: {flat: [street]}}", r"'groups\.area' names \['street'\]"),
-        ("classes: [{name: a, id: 3, train_id: 0, rgb: [0, 0, 0]}, {name: b, id: 3, rgb: [0, 0, 0]}]", "ids must be"),
-        ("classes: [{name: a, id: 255, train_id: 0, rgb: [0, 0, 0]}]", "id 255 is ignored"),
-    ],
-)
-def test_a_wrong_table_is_refused(tmp_path, change, fault):
-    table = tmp_path / "own.yaml"
-    base = "minutes: {fine: 1}\noffsets: [0, 0]\nclasses: [{name: road, id: 0, train_id: 0, rgb: [1, 1, 1]}]\n"
-    table.write_text(base if change.startswith("groups") else "minutes: {fine: 1}\noffsets: [0, 0]\n")
-    load_class_table(table) if change.startswith("groups") else None
-    table.write_text(table.read_text() + change)
-    with pytest.raises(UserError, match=fault):
-        load_class_table(table)
+def test_what_is_ignored_is_written_as_the_void_class_and_as_255_without_one(tmp_path):
+    ignored = np.array([[IGNORE]], np.uint8)
+    assert [int(table.to_native_ids(ignored)[0, 0]) for table in TABLES] == [0, 35, 35, 11]
+    (tmp_path / "mine.yaml").write_text(GOOD)
+    assert load_class_table(tmp_path / "mine.yaml").to_native_ids(ignored)[0, 0] == 255
+
+
+def test_a_price_makes_no_label_due_again(tmp_path):
+    (tmp_path / "mine.yaml").write_text(GOOD)
+    first = load_class_table(tmp_path / "mine.yaml")
+    (tmp_path / "mine.yaml").write_text(GOOD.replace("fine: 1", "fine: 2"))
+    second = load_class_table(tmp_path / "mine.yaml")
+    assert first.label_digest == second.label_digest and first.digest != second.digest

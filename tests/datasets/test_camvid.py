@@ -61,6 +61,26 @@ def test_pictures_without_label_or_number_are_noted(root):
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"sequences": ["video"], "key_every": 0}, "key_every is 0: give a whole number from 1"),
+        ({"sequences": ["video"], "key_every": "two"}, "key_every is 'two'"),
+        ({"sequences": ["video"], "key_every": True}, "key_every is True"),
+        ({"stills": ["train"]}, "stills is .* map each folder to its split"),
+        ({"stills": {"train": 3}}, "stills is .* map each folder to its split"),
+        ({"stills": {"../train": "val"}}, "stills: '../train' leads out"),
+        ({"sequences": [3]}, r"sequences is \[3\]: give a list of names"),
+        ({"sequences": "video"}, "sequences is 'video': give a list of names"),
+        ({"sequences": ["/video"]}, "sequences: '/video' leads out"),
+        ({"stills": {"train": "val"}, "videos": "0006R0"}, "videos is '0006R0': give a list"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_named(root, options, fault):
+    with pytest.raises(UserError, match=rf"^dataset\.options\.{fault}"):
+        read(root, options)
+
+
 def test_a_missing_folder_is_named(root):
     with pytest.raises(UserError, match="nothing does not exist"):
         read(root, {"sequences": ["nothing"]})
@@ -140,6 +160,32 @@ def test_extracted_frames_are_the_neighbours_of_stills(tmp_path):
     ]
 
 
+def test_no_frame_is_in_clips_of_two_splits(tmp_path):
+    root = original(tmp_path / "camvid", stems=["0016E5_07960", "0016E5_07980", "0016E5_07991"])
+    frames(root, "video", [f"0016E5_{n:05d}" for n in range(7930, 8020)])
+    (root / "val.txt").write_text("0016E5_07980\n")
+    clips, given = prepared(root, splits={"train": ["0016E5"], "val": "val.txt"}, frames="video")
+    reached = {stem: (clip.key + clip.first, clip.key + clip.last) for stem, clip in clips.items()}
+    assert reached == {
+        "0016E5_07960": (7942, 7969),
+        "0016E5_07980": (7971, 7985),
+        "0016E5_07991": (7986, 8009),
+    }
+    assert given.left_out.rows == [
+        ("frames nearer to a still of another split, where the clip is cut", stem) for stem in sorted(clips)
+    ]
+    clips, given = prepared(root, splits={"train": ["0016E5"]}, frames="video")
+    assert {(clip.first, clip.last) for clip in clips.values()} == {(-18, 18)} and not given.left_out.rows
+
+
+def test_a_cut_clip_keeps_whole_steps(tmp_path):
+    root = original(tmp_path / "camvid", stems=["0016E5_07960", "0016E5_07980"])
+    frames(root, "video", [f"0016E5_{n:05d}" for n in range(7930, 8020, 5)])
+    (root / "val.txt").write_text("0016E5_07980\n")
+    clips, _ = prepared(root, splits={"train": ["0016E5"], "val": "val.txt"}, frames="video")
+    assert [(clip.step, clip.first, clip.last) for clip in clips.values()] == [(5, -15, 5), (5, -5, 15)]
+
+
 def test_stills_at_15_hz_are_each_others_neighbours_and_truth(tmp_path):
     clips, given = prepared(original(tmp_path / "camvid"), splits={"measure": ["0016E5"]}, frames=PUBLISHED[0])
     clip = clips["0016E5_07961"]
@@ -189,6 +235,10 @@ def test_faults_in_the_options_are_named(tmp_path):
         r"absent\.txt cannot be read": {"splits": {"train": "absent.txt"}},
         r"splits has 0006R0 in 'train' and in 'val'": {"splits": {"train": ["0006R0"], "val": ["0006R0"]}},
         r"Labels does not exist": {"splits": {"train": ["0006R0"]}, "labels": "Labels"},
+        r"options\.splits: '\.\./val\.txt' leads out": {"splits": {"train": "../val.txt"}},
+        r"options\.labels: '/tmp' leads out": {"splits": {"train": ["0006R0"]}, "labels": "/tmp"},
+        r"options\.images is 3: give a path": {"splits": {"train": ["0006R0"]}, "images": 3},
+        r"options\.frames: '\.\.' leads out": {"splits": {"train": ["0006R0"]}, "frames": ".."},
         r"holds no annotated frame": {"splits": {"train": ["0005VD"]}},
     }
     for fault, options in faults.items():

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -94,6 +95,9 @@ def test_what_is_not_used_is_counted_and_named(tmp_path):
     annotated(tmp_path, "train", "aachen_000000_000019")
     annotated(tmp_path, "train", "aachen_000001_000019", still=False)
     annotated(tmp_path, "train", "aachen_scribble")
+    png(tmp_path / "gtFine/train/aachen/aachen_000003_000019_gtFine_labelids.png")
+    png(tmp_path / "gtFine/train/aachen/aachen_000001_000019_gtFine_labelTrainIds.png")
+    png(tmp_path / "leftImg8bit/train/aachen/aachen_000003_000019.png")
     png(tmp_path / "leftImg8bit/train/aachen/aachen_000002_000019_leftImg8bit.png", mode="RGB")
     annotated(tmp_path, "train_extra", "troisdorf_000000_000073", "gtCoarse")
     (tmp_path / "gtFine/train/bochum").mkdir()
@@ -101,13 +105,51 @@ def test_what_is_not_used_is_counted_and_named(tmp_path):
     source = Source(tmp_path, tmp_path / "prepared", CLASSES)
     assert [clip.id for clip in index("cityscapes", source)] == ["aachen_000000_000019"]
     assert source.left_out.rows == [
+        ("annotated frames without a sequence", "train: 1 of 1"),
         ("annotation with polygons.json alone (options.labels: polygons draws them)",
          "gtFine/train/bochum/bochum_000000_000313"),
         ("annotation without image", "train/aachen/aachen_000001_000019"),
         ("image known to be corrupt", "leftImg8bit/train_extra/troisdorf/troisdorf_000000_000073_leftImg8bit.png"),
         ("image without annotation", "leftImg8bit/train/aachen/aachen_000002_000019_leftImg8bit.png"),
         ("name that is not {city}_{seq}_{frame}", "train/aachen/aachen_scribble"),
+        ("not named as a file of gtFine", "gtFine/train/aachen/aachen_000003_000019_gtFine_labelids.png"),
+        ("not named as an image", "leftImg8bit/train/aachen/aachen_000003_000019.png"),
     ]  # fmt: skip
+
+
+def test_what_sequences_lack_and_have_too_much_is_counted_and_named(tmp_path):
+    for stem in ("aachen_000000_000019", "aachen_000001_000019", "aachen_000002_000019"):
+        annotated(tmp_path, "train", stem)
+    sequence(tmp_path, "train", "aachen_000000", range(30))
+    sequence(tmp_path, "train", "aachen_000001", [n for n in range(30) if n not in (7, 8)])
+    sequence(tmp_path, "train", "aachen_000003", range(30))
+    sequence(tmp_path, "train", "aachen_000000", (30, 31))
+    png(tmp_path / "leftImg8bit/train/aachen/aachen_000003_000019_leftImg8bit.png", mode="RGB")
+    sequence(tmp_path, "train", "bochum_000000", range(30))
+    png(tmp_path / "leftImg8bit/train/bochum/bochum_000000_000019_leftImg8bit.png", mode="RGB")
+    annotated(tmp_path, "val", "lindau_000000_000019")
+    annotated(tmp_path, "train_extra", "bayern_000000_000019", "gtCoarse")
+    source = Source(tmp_path, tmp_path / "prepared", CLASSES)
+    clips = {clip.id: (clip.first, clip.last) for clip in index("cityscapes", source)}
+    assert clips["aachen_000000_000019"] == (-19, 10) and clips["aachen_000001_000019"] == (-10, 10)
+    assert source.left_out.rows == [
+        ("annotated frames without a sequence", "train: 1 of 3"),
+        ("annotated frames without a sequence", "val: 1 of 1"),
+        ("city without any annotation", "train/bochum: 31 images"),
+        ("frames beyond a gap in the sequence, where the clip is cut", "train/aachen/aachen_000001_000019"),
+        ("frames of no annotated frame's sequence", "leftImg8bit_sequence/train/aachen: 2"),
+        ("image without annotation", "leftImg8bit/train/aachen/aachen_000003_000019_leftImg8bit.png"),
+    ]
+
+
+def test_odd_names_are_left_out_and_named(tmp_path):
+    annotated(tmp_path, "train", "aachen_000000_000019")
+    open(os.fsencode(tmp_path / "leftImg8bit/train/aachen") + b"/\xff_leftImg8bit.png", "wb").close()
+    source = Source(tmp_path, tmp_path / "prepared", CLASSES)
+    assert len(index("cityscapes", source)) == 1
+    assert [name for reason, name in source.left_out.rows if reason == "name that is not UTF-8"] == [
+        f"{tmp_path}/leftImg8bit/train/aachen/\\xff_leftImg8bit.png"
+    ]
 
 
 def test_labels_can_be_drawn_from_edited_polygons(tmp_path):

@@ -98,14 +98,17 @@ def test_dead_links_loops_and_strange_bytes_are_refused(tmp_path):
     touched(loop, "2.png")
     assert frame_names(loop) == (["2.png"], ["inside"])
     (tmp_path / "round").symlink_to("round")
-    for absent in ("round", "nowhere"):
-        with pytest.raises(UserError, match=f"{absent} cannot be read"):
-            frame_names(tmp_path / absent)
+    with pytest.raises(UserError, match="round cannot be read"):
+        frame_names(tmp_path / "round")
+    with pytest.raises(UserError, match="nowhere holds no picture"):
+        frame_names(tmp_path / "nowhere")
     bytes_folder = tmp_path / "bytes"
     bytes_folder.mkdir()
     open(os.fsencode(bytes_folder) + b"/\xe9.png", "wb").close()
-    with pytest.raises(UserError, match="not UTF-8: rename it"):
+    with pytest.raises(UserError, match=r"xe9\.png is a name that is not UTF-8, among frames: rename it"):
         frame_names(bytes_folder)
+    open(os.fsencode(loop) + b"/\xe9.txt", "wb").close()
+    assert frame_names(loop) == (["2.png"], [r"\xe9.txt", "inside"])
 
 
 # --- names that count -------------------------------------------------------------------------------
@@ -269,3 +272,12 @@ def test_what_is_no_video_is_refused(tmp_path):
     }.items():
         with pytest.raises(UserError, match=fault):
             frame_count(tmp_path / name)
+
+
+def test_times_without_their_last_noughts_have_no_certain_order(tmp_path):
+    for name in ("1.132", "1.924", "1.99", "2.056"):
+        (tmp_path / f"{name}.png").touch()
+    with pytest.raises(UserError, match="whose order is not certain"):
+        frame_names(tmp_path)
+    (tmp_path / "1.99.png").rename(tmp_path / "1.990.png")
+    assert frame_names(tmp_path)[0] == ["1.132.png", "1.924.png", "1.990.png", "2.056.png"]

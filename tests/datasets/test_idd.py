@@ -195,7 +195,43 @@ def test_a_clip_reaches_as_far_as_its_frames_follow_each_other(root, tmp_path, t
     source, clips = read(root, tmp_path)
     assert (clips[clip.id].first, clips[clip.id].last, clips[clip.id].key) == (-3, 5, clip.key)
     assert (clips[odd.id].first, clips[odd.id].last) == (-15, 2)
-    assert not source.left_out.rows
+    assert left_out(source) == {
+        "frames beyond a gap in the sequence, where the clip is cut": [
+            "idd_temporal_val_1/00066/001027_leftImg8bit",
+            "idd_temporal_val_1/00215/frame1053_leftImg8bit",
+        ]
+    }
+
+
+@pytest.mark.parametrize(("first", "digits"), [(985, 4), (985, 1), (9985, 4), (9985, 5), (0, 7)])
+def test_numbers_may_gain_a_digit_within_a_sequence(root, tmp_path, toy, first, digits):
+    clip = toy[1]["66_001027"]
+    folder = sequence_of(root, clip)
+    listed = sorted(folder.iterdir())
+    for place, path in enumerate(listed):
+        path.rename(folder / f"new{first + place:0{digits}d}.jpeg")
+    for path in folder.iterdir():
+        path.rename(folder / path.name.removeprefix("new"))
+    source, clips = read(root, tmp_path)
+    found = clips[clip.id]
+    assert (found.key, found.first, found.last) == (first + 15, -15, 15) and not source.left_out.rows
+    assert [found.frames.format(frame=found.key + o) for o in range(-15, 16)] == [
+        f"idd_temporal_val_1/00066/001027_leftImg8bit/{first + place:0{digits}d}.jpeg" for place in range(31)
+    ]
+
+
+def test_misnamed_annotations_and_images_are_named_and_what_scripts_make_is_not(root, tmp_path):
+    gt, images = root / "gtFine/val/66", root / "leftImg8bit/val/66"
+    for name in ("labelids", "labellevel3Ids", "instancelevel3Ids", "labelColors"):
+        (gt / f"001027_gtFine_{name}.png").touch()
+    (gt / "000001_gtFine_polygon.json").touch()
+    (images / "000001.png").touch()
+    source, clips = read(root, tmp_path)
+    assert clips.keys() == IDS
+    assert left_out(source) == {
+        "not named _gtFine_polygons.json": ["gtFine/val/66/000001_gtFine_polygon.json"],
+        "not named _leftImg8bit.png or _leftImg8bit.jpg or _leftImg8bit.jpeg": ["leftImg8bit/val/66/000001.png"],
+    }
 
 
 def test_a_shifted_sequence_is_found_by_its_pixels(root, tmp_path, toy):

@@ -59,6 +59,30 @@ def test_ids_and_colours_are_told_apart_by_how_pixels_are_stored(tmp_path, mode)
     assert (facts["height"], facts["width"]) == (2, 3)
 
 
+def palette_picture(path, native, palette):
+    image = Image.fromarray(native)
+    image.putpalette([channel for colour in palette for channel in colour])
+    image.save(path)
+
+
+def test_a_colour_picture_saved_with_a_palette_is_not_taken_for_ids(tmp_path):
+    Image.fromarray(colours(NATIVE)).quantize(32).save(tmp_path / "colours.png")
+    assert Image.open(tmp_path / "colours.png").mode == "P"
+    with pytest.raises(
+        UserError, match=r"colours\.png holds the colours of 'camvid-original' as a palette.*as RGB, or"
+    ):
+        made(label_task("colours.png", "out.png", CAMVID), tmp_path)
+
+
+@pytest.mark.parametrize("palette", ["the classes'", "greys", "others"])
+def test_ids_with_a_palette_stay_ids(tmp_path, palette):
+    native = np.zeros((2, 3), np.uint8) if palette == "greys" else NATIVE  # black is void, which is not 0
+    rgb = {"the classes'": RGB, "greys": {i: (i, i, i) for i in range(256)}, "others": {11: (1, 2, 3)}}[palette]
+    palette_picture(tmp_path / "label.png", native, [rgb.get(i, (0, 0, 0)) for i in range(256)])
+    file, _ = made(label_task("label.png", "out.png", CAMVID), tmp_path)
+    assert (read_label(file) == native).all()
+
+
 def test_what_is_no_label_of_the_table_is_named(tmp_path):
     Image.fromarray(np.full((2, 2), 77, np.uint8)).save(tmp_path / "ids.png")
     Image.new("RGB", (2, 2), (1, 2, 3)).save(tmp_path / "colours.png")

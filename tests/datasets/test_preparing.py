@@ -76,6 +76,14 @@ def test_all_faults_are_said_and_nothing_finished_is_lost(place, capsys):
     assert ledger.facts("4")["number"] == 8
     with pytest.raises(UserError, match="1 is not prepared"):
         ledger.facts("1")
+    # What was made before is not taken for made when doing it again has failed: it may be half overwritten.
+    (place / "in/4.txt").write_text("-4")
+    with pytest.raises(UserError):
+        run(place, tasks)
+    (place / "in/4.txt").write_text("4")
+    with pytest.raises(UserError, match="2 of 5"):
+        run(place, tasks)
+    assert "prepared 1, found 2 as they were, 2 faulty." in capsys.readouterr().err
     # A task that is no longer listed is forgotten: its source has gone.
     run(place, [task("0")])
     assert (place / "prepared" / LEDGER).read_text().count("\n") == 2

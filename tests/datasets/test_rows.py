@@ -1,7 +1,7 @@
 import pytest
 
 from fewframes.core.errors import UserError
-from fewframes.datasets.rows import inside, is_there, read_rows
+from fewframes.datasets.rows import inside, is_there, option_path, read_rows
 
 COLUMNS = ("clip", "split", "key", "fine")
 NEEDED = ("clip", "split", "key")
@@ -11,6 +11,10 @@ def rows(folder, text):
     path = folder / "clips.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return list(read_rows(path, COLUMNS, NEEDED))
+
+
+def test_blanks_around_columns_mean_nothing(tmp_path):
+    assert rows(tmp_path, "clip, split ,key\na,b,c\n") == [(2, {"clip": "a", "split": "b", "key": "c", "fine": ""})]
 
 
 def test_rows_have_every_column_and_the_line_they_begin_on(tmp_path):
@@ -49,6 +53,27 @@ def test_a_table_that_is_not_there_is_named(tmp_path):
 def test_a_path_that_leads_away_is_refused(path):
     with pytest.raises(UserError, match=r"leads out of the dataset's folder|begins with 'prepared:'"):
         inside(path)
+
+
+def test_a_path_that_no_csv_can_hold_is_refused():
+    with pytest.raises(UserError, match=r"'a\\rb' holds a carriage return"):
+        inside("a\rb")
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (3, "give a path within"),
+        (None, "give a path"),
+        ("", "give a path"),
+        (["a"], "give a path"),
+        ("../a", "leads out"),
+    ],
+)
+def test_an_option_that_is_no_path_within_the_folder_is_named(value, fault):
+    with pytest.raises(UserError, match=rf"^dataset\.options\.clips.*{fault}"):
+        option_path("clips", value)
+    assert option_path("clips", "./a//b") == "a/b"
 
 
 @pytest.mark.parametrize(

@@ -110,11 +110,11 @@ def own(tmp_path):
 
 
 def test_a_folder_whose_names_count_is_read_in_place(own):
-    own.table(row(), row("b", "val", key="0.png", group="film 2"), row("c", key="7.png"))
+    own.table(row(), row("b", key="0.png", group="film 2"), row("c", key="7.png"))
     clips = own.read()
     assert {c.id: (c.split, c.group, c.first, c.last, c.frames) for c in clips.values()} == {
         "a": ("train", "walk", -3, 2, "walk/{frame}.png"),
-        "b": ("val", "film 2", 0, 2, "walk/{frame:01d}.png"),
+        "b": ("train", "film 2", 0, 2, "walk/{frame:01d}.png"),
         "c": ("train", "walk", -3, 0, "walk/{frame}.png"),
     }
     assert own.numbers(clips["a"]) == {-3: 0, -2: 1, -1: 2, 0: 3, 1: 4, 2: 5}
@@ -276,6 +276,90 @@ def test_the_dataset_is_only_read(own):
     assert sorted(own.root.rglob("*")) == before
 
 
+@pytest.mark.parametrize("kind", ["fine_instances", "coarse", "coarse_instances"])
+def test_every_label_has_its_frames_size(own, kind):
+    own.label("labels/coarse.png")
+    (own.label if kind == "coarse" else own.instances)("labels/odd.png", (6, 9))
+    both = {"coarse": "labels/coarse.png"} if kind.startswith("coarse") else {"fine": "labels/a.png"}
+    own.table(row() | {"fine": "", **both, kind: "labels/odd.png"})
+    with pytest.raises(
+        UserError, match=rf"line 2: '{kind}' names 'labels/odd\.png', which is 9x6, but its frame is 8x6"
+    ):
+        own.read()
+
+
+def test_blanks_around_plain_cells_mean_nothing(own):
+    own.film("film.mp4", 4)
+    own.label("labels/film.png", (16, 16))
+    own.table(
+        row(" a ", " train", group="drive ", coarse=" "),
+        row("b", "train ", frames="film.mp4", key=" 2", fine="labels/film.png"),
+    )
+    clips = own.read()
+    assert (clips["a"].split, clips["a"].group, clips["a"].coarse, clips["b"].split) == ("train", "drive", "", "train")
+    assert clips["b"].key == 2
+
+
+def test_blanks_at_the_ends_of_a_name_that_has_them_stay(own):
+    own.frames(" walk ", ["1.png", "2.png"])
+    own.table(row(frames=" walk ", key="1.png"))
+    assert own.read()["a"].image == " walk /1.png"
+
+
+# --- clips of different splits ----------------------------------------------------------------------
+
+
+def apart(own, *rows):
+    own.table(*rows)
+    with pytest.raises(UserError) as caught:
+        own.prepare()
+    return str(caught.value)
+
+
+def test_clips_of_one_split_may_share_frames_and_of_two_may_touch(own):
+    own.frames("long", [f"{n}.png" for n in range(20)])
+    near, far = row("b", "val", "long", "9.png"), row("c", "val", "long", "10.png")
+    own.table(row(frames="long"), far)
+    clips = own.read()
+    assert set(own.numbers(clips["a"]).values()).isdisjoint(own.numbers(clips["c"]).values())
+    own.table(row(frames="long"), row("d", frames="long", key="4.png"), far)
+    assert len(own.read()) == 3
+    own.table(row(frames="long"), near)
+    assert len(own.read()) == 2
+    said = apart(own, row(frames="long"), row("b", "val", "long", "8.png"), far)
+    assert "1 of 3 rows" in said and "line 3: its frames are partly those of line 2 in split 'train': give both" in said
+    assert said.endswith("annotate frames that are at least 6 apart.")
+    assert "line 3" in apart(own, row("b", "val", "long", "8.png"), row(frames="long"), far)
+
+
+def test_a_folder_is_one_however_it_is_reached(own, tmp_path):
+    (own.root / "round").symlink_to("walk")
+    assert "line 3" in apart(own, row(), row("b", "val", "round", "5.png"))
+    assert "line 3" in apart(own, row(), row("b", "val", "", "walk/5.png"))
+    assert "line 3" in apart(own, row("b", "val", "", "round/5.png"), row())
+    own.table(row(), row("b", "val", "", "round/6.png"))
+    assert len(own.read()) == 2
+    (own.root / "still.png").symlink_to("walk/6.png")
+    assert "line 3" in apart(own, row("a", "val", "", "walk/6.png"), row("b", "train", "", "still.png"))
+
+
+def test_frames_that_gaps_part_are_near_all_the_same(own):
+    own.frames("gaps", ["1.png", "5.png", "80.png"])
+    assert "line 3" in apart(own, row(frames="gaps", key="1.png"), row("b", "val", "gaps", "80.png"))
+
+
+def test_a_videos_frames_are_in_one_split(own):
+    own.film("film.mp4", 12)
+    own.label("labels/film.png", (16, 16))
+    rows = [
+        row(frames="film.mp4", key="2", fine="labels/film.png"),
+        row("b", "val", "film.mp4", "7", "labels/film.png"),
+    ]
+    assert "line 3" in apart(own, *rows)
+    own.table(rows[0], rows[1] | {"key": "8"})
+    assert len(own.read()) == 2
+
+
 # --- what is prepared, and when ---------------------------------------------------------------------
 
 
@@ -290,6 +374,14 @@ def test_nothing_is_made_twice_and_a_changed_label_is_made_alone(own, capsys):
     assert "prepared 1, found 1" in capsys.readouterr().err
 
 
+def test_links_follow_the_frames_when_one_is_taken_out(own):
+    own.frames("gaps", ["1.png", "3.png", "5.png", "9.png", "11.png"])
+    own.table(row(frames="gaps", key="3.png"))
+    assert own.numbers(own.read()["a"]) == {-1: 0, 0: 1, 1: 2, 2: 3}
+    (own.root / "gaps/5.png").unlink()
+    assert own.numbers(own.read()["a"]) == {-1: 0, 0: 1, 1: 3, 2: 4}
+
+
 def test_another_dataset_of_the_same_names_is_linked_anew(own):
     own.frames("gaps", ["1.png", "5.png"])
     own.table(row(frames="gaps", key="1.png"))
@@ -302,7 +394,7 @@ def test_another_dataset_of_the_same_names_is_linked_anew(own):
 
 def test_what_was_not_prepared_is_named(own):
     own.table(row())
-    with pytest.raises(UserError, match=r"labels/a_fine\.png is not prepared: run `snakemake`"):
+    with pytest.raises(UserError, match=r"labels/a_fine\.png is not prepared: run"):
         index("video", own.source())
 
 
@@ -314,6 +406,14 @@ FAULTS = {
     "id that leads away": (row("../a"), "clip id '../a' must be letters"),
     "no split": (row(split=""), "'split' is empty"),
     "no label": (row(fine=""), "'fine' and 'coarse' are both empty"),
+    "blank behind a folder": (row(frames="walk "), "'frames' is 'walk ', with blanks around the name: remove them"),
+    "blank before a label": (row(fine=" labels/a.png"), "'fine' is ' labels/a.png', with blanks around"),
+    "blank behind a key": (row(key="3.png "), "'key' is '3.png ', with blanks around"),
+    "objects without label": (
+        row(coarse_instances="labels/a.png"),
+        "'coarse_instances' is given but 'coarse' is empty",
+    ),
+    "carriage return": (row(frames="a\rb"), "holds a carriage return, which no CSV keeps"),
     "parent": (row(frames="../elsewhere"), "'../elsewhere' leads out of the dataset's folder"),
     "parent within": (row(fine="walk/../../a.png"), "leads out of the dataset's folder"),
     "absolute": (row(frames="", key="/etc/passwd"), "'/etc/passwd' leads out of the dataset's folder"),
@@ -375,6 +475,9 @@ def test_a_frame_of_a_video_is_annotated_once(own):
 def test_a_table_that_is_not_there_is_named(own):
     with pytest.raises(UserError, match=r"mine\.csv does not exist: write it, or name another in dataset\.options"):
         own.read(clips="mine.csv")
+    shutil.copy(own.root / "labels/a.png", own.root.with_name("clips.csv"))
+    with pytest.raises(UserError, match=r"dataset\.options\.clips: '\.\./clips\.csv' leads out"):
+        own.read(clips="../clips.csv")
     with pytest.raises(
         UserError, match=r"dataset\.options\.csv is no option of the reader 'video': choose among clips"
     ):
@@ -384,7 +487,7 @@ def test_a_table_that_is_not_there_is_named(own):
 def test_a_label_of_another_size_or_colour_is_named(own):
     own.label("labels/a.png", (6, 9))
     own.table(row())
-    with pytest.raises(UserError, match=r"a_fine\.png is 9x6 but its image walk/3\.png is 8x6"):
+    with pytest.raises(UserError, match=r"line 2: 'fine' names 'labels/a\.png', which is 9x6, but its frame is 8x6"):
         own.read()
     save(own.root / "labels/a.png", np.full((6, 8, 3), 77, np.uint8))
     with pytest.raises(UserError, match=r"labels/a\.png holds 1 colours that no class of 'classes' has"):

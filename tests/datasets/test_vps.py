@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -109,6 +111,15 @@ def test_dense_labels_are_decoded_to_cityscapes_ids(root):
         assert image_size(given.root / c.fine_instances) == SHAPE
         assert sorted(np.unique(read_instances(given.root / c.fine_instances)).tolist()) == [0, 7, 26, 26000]
     assert clips[VAL].truth_at(5) == "prepared:truth/val/frankfurt/frankfurt_000000_000299_labelIds.png"
+
+
+def test_frames_are_linked_anew_where_the_folder_is_another(root, tmp_path):
+    prepared(root)
+    other = tmp_path / "elsewhere"
+    shutil.copytree(root, other)
+    picture(other / "train/img/0001_0003_munster_000012_000014_newImg8bit.png", 200)
+    clips, given = prepared(other)
+    assert (read_image(given.root / clips[TRAIN].image_at(-5)) == 200).all()
 
 
 def test_no_clip_is_ever_anything_but_measured(root):

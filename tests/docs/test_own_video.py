@@ -82,4 +82,7 @@ def test_there_is_something_to_look_at_and_to_take_away(followed):
     folder, _ = followed
     for name in ("own/figures/propagation.png", "own/figures/quality.png", "unmeasured/figures/propagation.png"):
         assert read_image(folder / "results" / name).std() > 5
+    # Without experiments and without truth, every annotated clip is labelled as far as it was asked.
+    labels = (folder / "results/unmeasured/pseudo/flow/labels.csv").read_text().splitlines()[1:]
+    assert sorted({line.split(",")[0] for line in labels}) == ["ride", "walk"] and len(labels) == 2 * 11
     assert len(list((folder / "own-labels").rglob("*_labelIds.png"))) == 34

@@ -66,10 +66,10 @@ class Patient:
         """Replace a file by a picture; returns its name."""
         return self.put(path, cv2.imencode(".png", picture)[1].tobytes())
 
-    def examine(self, workers: int = 1) -> Report:
+    def examine(self, workers: int = 1, deep: bool = False) -> Report:
         path = Path("config.yaml")  # the test is in the folder
         path.write_text(yaml.safe_dump(self.config))
-        return examine(path, REPOSITORY, workers)
+        return examine(path, REPOSITORY, workers, deep)
 
 
 @pytest.fixture(scope="session")

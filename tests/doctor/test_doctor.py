@@ -72,11 +72,16 @@ def absent_stills(patient):
     return "leftImg8bit/train/brookham"
 
 
-@plant("Archives", "warning", "images beside which no annotation is")
-def absent_annotations(patient):
-    for kind in ("gtFine", "gtCoarse"):
-        shutil.rmtree(patient.city / f"{kind}/train/brookham")
-    return "leftImg8bit/train/brookham"
+@plant("Archives", "warning", "folders within a folder of their own name")
+def folder_within_itself(patient):
+    patient.put(patient.city / "gtFine/gtFine/train/more.txt", b"1")
+    return "gtFine/gtFine"
+
+
+@plant("Archives", "warning", "second copies by their names")
+def second_copy_of_a_split(patient):
+    shutil.copytree(patient.city / "gtFine/val", patient.city / "gtFine/val (1)")
+    return "gtFine/val (1)"
 
 
 @plant("Archives", "warning", "left out: image without annotation")
@@ -129,6 +134,11 @@ def empty_split(patient):
 
 
 # --- Files ---
+
+
+@plant("Files", "fault", "no images")
+def error_page(patient):
+    return patient.put(patient.file(FRAMES.format(18)), b"<html><body>Please log in</body></html>")
 
 
 @plant("Files", "fault", "cut short")
@@ -306,15 +316,23 @@ def absent_weights(patient):
 
 @plant("Weights", "fault", "weights of a wrong checksum")
 def wrong_checksum(patient):
-    network(patient).update({"pretrained": "weights.pt", "pretrained_sha256": "ab" * 32})
+    network(patient)["pretrained"] = "weights.pt"
+    patient.config["training"]["tmanet"]["pretrained_sha256"] = "ab" * 32
     return patient.put(patient.folder / "weights.pt", b"other weights")
 
 
 @plant("Weights", "fault", "weights that do not fit")
 def unreadable_weights(patient):
     content = b"no weights"
-    network(patient).update({"pretrained": "a.safetensors", "pretrained_sha256": hashlib.sha256(content).hexdigest()})
+    network(patient)["pretrained"] = "a.safetensors"
+    patient.config["training"]["tmanet"]["pretrained_sha256"] = hashlib.sha256(content).hexdigest()
     return patient.put(patient.folder / "a.safetensors", content)
+
+
+@plant("Weights", "fault", "checksums of no weights")
+def checksum_of_nothing(patient):
+    patient.config["training"]["tmanet"]["pretrained_sha256"] = "ab" * 32
+    return "training.tmanet.pretrained_sha256"
 
 
 @plant("Weights", "fault", "networks that cannot be built")
@@ -345,6 +363,7 @@ def test_a_planted_fault_is_found_and_nothing_else(patient, name):
 def test_all_faults_at_once_are_all_found(patient):
     # A city that is gone hides what is wrong in it; what changes the same file or key goes one by one.
     alone = ("empty_split", "empty_truth", "absent_weights", "wrong_checksum", "unreadable_weights", "duplicate_ids")
+    alone += ("checksum_of_nothing",)
     missing = {name: spoil(patient) for name, (spoil, *_) in PLANTS.items() if name not in (*alone, *HIDING)}
     report = patient.examine()
     found = {(row.group, row.severity, row.what) for row in report.rows}
@@ -353,7 +372,7 @@ def test_all_faults_at_once_are_all_found(patient):
     assert report.text() == patient.examine(workers=2).text()
 
 
-HIDING = ("absent_stills", "absent_annotations", "damaged_label", "swapped_key_frame")
+HIDING = ("absent_stills", "damaged_label", "swapped_key_frame")
 
 
 def test_half_a_city_of_frames_is_a_fault_and_costs_experiments_clips(patient):
@@ -363,19 +382,24 @@ def test_half_a_city_of_frames_is_a_fault_and_costs_experiments_clips(patient):
     archives, *lost = report.rows
     assert archives.severity == "fault" and archives.what == "far fewer files than in the sibling folders"
     assert (archives.name, archives.detail) == ("leftImg8bit_sequence/train/ashford", "8 of about 60 files")
+    lost = [row for row in lost if not row.what.startswith("left out: ")]  # as the reader says of each clip
     assert {(r.group, r.severity, r.what) for r in lost} == {
         ("Clips", "warning", "clips that cannot serve every chosen experiment")
     }
     assert len(lost) == 2 and "because of: n1 (2), b3 (2), coarse-50 (2)" in lost[0].mend
-    assert "4 of 6 training clips serve every chosen experiment" in report.text()
+    assert "4 of 6 training clips can serve every chosen experiment" in report.text()
 
 
 def test_without_a_clip_that_serves_it_is_a_fault(patient):
     shutil.rmtree(patient.city / "leftImg8bit_sequence/train")
     patient.config["quality"] = {}
     report = patient.examine()
-    assert {(r.group, r.severity, r.detail) for r in report.rows} == {("Clips", "fault", "no frame at offset -10")}
-    assert len(report.rows) == 6 and "and 3 more" in report.text()
+    faults = [row for row in report.rows if row.severity == "fault"]
+    assert {(r.group, r.detail) for r in faults} == {("Clips", "no frame at offset -10")}
+    assert len(faults) == 6 and "and 3 more" in report.text()
+    assert ("absent, though the folder has other splits", "leftImg8bit_sequence/train") in {
+        (row.what, row.name) for row in report.rows
+    }
 
 
 @pytest.mark.parametrize(("free", "severity"), [(10**5, "fault"), (40 * 10**6, "warning"), (10**12, "")])
@@ -416,7 +440,7 @@ def test_idd_is_examined_as_far_as_it_can_be_before_and_wholly_after_it_is_prepa
     prepare_dataset("idd", source, ContentHashes("results/toy/hashes", "prepare"))
     report = patient.examine()
     assert {r.what.partition(" in ")[0] for r in report.rows} == {"classes never seen"}
-    assert "2 of 2 training clips serve" in report.text() and "3 key frames compared" in report.text()
+    assert "2 of 2 training clips can serve" in report.text() and "3 key frames compared" in report.text()
     patient.put(min(Path("results/toy/prepared").rglob("*.png")), b"")
     assert [r.what for r in patient.examine().rows if r.severity == "fault"] == ["empty, of zero bytes"]
 

@@ -69,7 +69,7 @@ def test_a_file_cut_anywhere_is_not_whole(tmp_path_factory, kind, share):
     data = content(kind, size=(64, 64))
     path = tmp_path_factory.mktemp("cut") / "a"
     found = flaw(path, data[: int(share * len(data))])
-    assert found in ("short", "empty", "unreadable")
+    assert found in ("short", "empty", "damaged")
 
 
 def test_a_file_whose_end_was_never_written_is_cut_short(tmp_path):
@@ -102,4 +102,20 @@ def test_what_cannot_be_opened(tmp_path):
             inspect(tmp_path / name)
         kinds[name] = caught.value.kind
     assert kinds == {"absent": "absent", "folder": "unreadable", "loop": "dead"}
-    assert flaw(tmp_path / "a", b"") == "empty" and flaw(tmp_path / "a", b"not a picture") == "unreadable"
+    assert flaw(tmp_path / "a", b"") == "empty"
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "begins with '<!DOCTYPE html><'"),
+        (b"404\nnot here", "begins with '404'"),
+        (b"\x1f\x8b\x08\0\0", "begins with the bytes 1f 8b 08 00 00"),
+        (bytes(99), "begins with zero bytes"),
+    ],
+)
+def test_what_is_no_image_is_told_by_how_it_begins(tmp_path, data, detail):
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(FlawError) as caught:
+        inspect(tmp_path / "a.png")
+    assert (caught.value.kind, caught.value.detail) == ("foreign", detail)

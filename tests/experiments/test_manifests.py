@@ -1,14 +1,18 @@
 import csv
 import os
 import time
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fewframes.core.clips import Clip, Root, read_clips, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, content_hash, write_csv
+from fewframes.core.images import read_image, read_label
+from fewframes.core.labels import load_class_table
 from fewframes.experiments.corrected import adopt_corrections, read_corrected
 from fewframes.experiments.manifests import (
     LABEL_COLUMNS,
@@ -21,9 +25,12 @@ from fewframes.experiments.manifests import (
 )
 from fewframes.experiments.plan import Request, write_plan
 from fewframes.experiments.schemes import load_catalogue
-from fewframes.labelling.corrections import Correction
+from fewframes.labelling.correctionfolder import Correction
+from fewframes.labelling.exporting import image_hash
+from fewframes.labelling.exporting.classes import write_classes
 
 CATALOGUE = load_catalogue(Path(__file__).parents[2] / "workflow/experiments/catalogue.yaml")
+CLASSES = load_class_table("cityscapes")
 
 
 @pytest.fixture
@@ -58,12 +65,29 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def correction(dataset, folder, clip="a", offset=10, image_hash=None):
+def picture(path, shade, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), shade).save(path, **options)
+
+
+def correction(dataset, folder, classes, clip="a", offset=10, known=None):
+    """A correction in the folder, all car, of a frame that shows one colour."""
+    frame = dataset / clip / f"{19 + offset:06d}.png"
+    picture(frame, (offset % 255, 9, 9))
     file = f"labels/{clip}_{offset}.png"
-    write(folder / file, f"corrected {clip} {offset}")
-    image_hash = image_hash or content_hash(dataset / clip / f"{19 + offset:06d}.png")
-    known = (file, content_hash(folder / file), image_hash)
-    return Correction(clip, offset, "pseudo", "flow", "f", *known, 6.0, "Ada", "cvat", "2026-11-22", 1.5)
+    (folder / "labels").mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8), 26, np.uint8)).save(folder / file)
+    write_classes(folder / "classes.csv", classes)
+    meaning = f"classes/{content_hash(folder / 'classes.csv')}.csv"
+    (folder / "classes").mkdir(exist_ok=True)
+    (folder / "classes.csv").replace(folder / meaning)
+    known = known or image_hash(read_image(frame))
+    facts = (file, content_hash(folder / file), meaning, known)
+    return Correction(clip, offset, "pseudo", "flow", "f", *facts, 6.0, "Ada", "cvat", "2026-11-22", 1.5)
+
+
+def listed(folder, corrections):
+    write_csv(folder / "corrections.csv", [f.name for f in fields(Correction)], map(astuple, corrections))
 
 
 def test_a_corrected_label_takes_the_place_of_the_made_one(dataset, tmp_path, capsys):
@@ -72,13 +96,13 @@ def test_a_corrected_label_takes_the_place_of_the_made_one(dataset, tmp_path, ca
     hashes = ContentHashes(tmp_path / "hashes", "t")
     reviewed = tmp_path / "reviewed"
     corrections = [
-        correction(folder, reviewed),
-        correction(folder, reviewed, offset=0),
-        correction(folder, reviewed, "b", image_hash="another"),
-        correction(folder, reviewed, "c", 11, image_hash="gone"),
+        correction(folder, reviewed, CLASSES),
+        correction(folder, reviewed, CLASSES, offset=0),
+        correction(folder, reviewed, CLASSES, "b", known="another"),
+        correction(folder, reviewed, CLASSES, "c", 11),
     ]
-    write_csv(reviewed / "corrections.csv", [f.name for f in fields(Correction)], map(astuple, corrections))
-    adopt_corrections(reviewed, clips, root, hashes, results)
+    listed(reviewed, corrections)
+    adopt_corrections(reviewed, clips, root, CLASSES, results)
     said = capsys.readouterr().err
     assert "a at +0 left out: it is of the annotated frame" in said
     assert "b at +10 left out: its image has changed since" in said
@@ -92,8 +116,36 @@ def test_a_corrected_label_takes_the_place_of_the_made_one(dataset, tmp_path, ca
     write_manifest(tmp_path / "m.csv", samples, root, hashes, 1, made, corrected)
     rows = rows_of(tmp_path / "m.csv")
     assert [row["source"] for row in rows] == ["pseudo:flow", "corrected-pseudo", "pseudo:flow", "pseudo:flow"]
-    assert (root / rows[1]["label"]).read_text() == "corrected a 10"
+    assert (read_label(root / rows[1]["label"]) == 26).all()
     assert len({row["fingerprint"] for row in rows}) == 4
+
+
+def test_a_correction_is_of_its_pixels_and_of_its_class(dataset, tmp_path):
+    """The frame is decoded anew to other bytes, the copy damaged, the class table renumbered: still a car."""
+    folder, clips = dataset
+    root, results = Root(folder, tmp_path / "prepared"), tmp_path / "results"
+    listed(tmp_path / "reviewed", [correction(folder, tmp_path / "reviewed", CLASSES)])
+    adopt_corrections(tmp_path / "reviewed", clips, root, CLASSES, results)
+    ((key, before),) = read_corrected(results).items()
+    frame = folder / "a/000029.png"
+    bytes_before = content_hash(frame)
+    picture(frame, (10, 9, 9), compress_level=0)
+    assert content_hash(frame) != bytes_before
+    (root / before.file).write_bytes(b"")
+    classes = [
+        replace(c, id=99) if c.name == "car" else replace(c, id=26) if c.id == 24 else c for c in CLASSES.classes
+    ]
+    renumbered = replace(CLASSES, classes=tuple(classes))
+    for table, expected in ((CLASSES, 26), (renumbered, 99)):
+        adopt_corrections(tmp_path / "reviewed", clips, root, table, results)
+        assert read_corrected(results) == {key: before}
+        assert (read_label(root / before.file) == expected).all()
+    written = (root / before.file).stat().st_mtime_ns
+    adopt_corrections(tmp_path / "reviewed", clips, root, renumbered, results)
+    assert (root / before.file).stat().st_mtime_ns == written
+    carless = replace(CLASSES, name="carless", classes=tuple(c for c in CLASSES.classes if c.name != "car"))
+    with pytest.raises(UserError, match=r"has pixels of \['car'\], which the class table 'carless' lacks"):
+        adopt_corrections(tmp_path / "reviewed", clips, root, carless, results)
 
 
 def manifest(dataset, tmp_path, name, made=None, past=1):
@@ -163,7 +215,7 @@ def test_a_still_is_its_own_memory(dataset, tmp_path, capsys):
 
 def plan(dataset, out, names, shards=2, **changes):
     root, clips = dataset
-    request = Request([CATALOGUE[n] for n in names], [0], 1, **changes)
+    request = Request([CATALOGUE[n] for n in names], [0], 1, CLASSES, **changes)
     write_plan(clips, root, request, shards, out)
     return {
         stage: {
@@ -201,6 +253,16 @@ def test_a_plans_files_change_by_content(dataset, tmp_path):
     assert sum(after[name] != before[name] for name in before) == 1
     (root / "b/000018.png").touch()
     assert sum(files()[name] != after[name] for name in after) == 1
+
+
+def test_labels_for_all_ask_no_experiment(dataset, tmp_path):
+    root, clips = dataset
+    request = Request([], [0], 1, CLASSES, offsets=(-2, 12))
+    write_plan(clips, root, request, 2, tmp_path / "out")
+    shards = [read_shard(tmp_path / f"out/shards/propagate/{n:04d}.csv") for n in range(2)]
+    offsets = {clip.id: extra["offsets"] for shard in shards for clip, extra in shard}
+    # As far as the frames reach: to +10.
+    assert offsets == dict.fromkeys("abc", "-2 -1 1 2 3 4 5 6 7 8 9 10")
 
 
 def test_when_no_clip_can_serve_the_plan_says_why(dataset, tmp_path):

@@ -73,7 +73,7 @@ def test_ineligible_for_one_is_ineligible_for_all():
     b3, coarse = CATALOGUE["b3"], CATALOGUE["coarse-10"]
     whole = clips(["c"])[0]
     assert ineligible(whole, [b3, coarse], 1) == ""
-    assert ineligible(whole, [b3], 10) == "no 10 frame(s) before offset -10"
+    assert ineligible(whole, [b3], 10) == "no past frame for the network at offset -10 (it looks 10 back)"
 
     def cut(**changes):
         return Clip(**{**vars(whole), **changes})

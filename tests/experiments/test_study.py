@@ -62,10 +62,10 @@ def test_every_key_has_a_description_and_a_default():
 @pytest.mark.parametrize(
     "config", ["config.yaml", *sorted(f"workflow/configs/{p.name}" for p in CONFIGS.glob("*.yaml"))]
 )
-def test_the_configs_of_the_repository_are_valid(config):
+def test_the_configs_of_the_repository_are_valid(config, tmp_path):
     loaded = yaml.safe_load((REPOSITORY / config).read_text())
     validate(loaded, SCHEMA)
-    loaded["dataset"]["root"] = str(REPOSITORY)
+    loaded["dataset"]["root"] = str(tmp_path)
     found = Study(loaded, CATALOGUE)
     assert found.experiments or found.measured
 
@@ -106,9 +106,12 @@ def test_what_a_schema_cannot_see_is_one_sentence(tmp_path, change, message):
 
 
 def test_results_that_cannot_be_written_are_named(tmp_path):
+    (tmp_path / "data").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is no folder that you may write to"):
-        study(tmp_path, results=str(tmp_path / "file"))
+        study(tmp_path / "data", results=str(tmp_path / "file"))
+    with pytest.raises(UserError, match="lies in the dataset's own"):
+        study(tmp_path / "data", results=str(tmp_path / "data/results"))
 
 
 def test_other_backbone_weights_are_noticed_and_absent_ones_named(tmp_path):

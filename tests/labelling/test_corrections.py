@@ -1,7 +1,9 @@
 """Reviewed labels back in: they return as they were drawn, nothing is skipped silently, nothing is lost."""
 
+import fcntl
 import io
 import shutil
+import threading
 import unicodedata
 import zipfile
 from datetime import date
@@ -19,7 +21,10 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import content_hash, write_csv
 from fewframes.core.labelfile import Layer, read_fingerprints, write_label_file
 from fewframes.core.labels import load_class_table
-from fewframes.labelling.corrections import Correction, import_corrections, read_corrections
+from fewframes.labelling import corrections
+from fewframes.labelling.correctionfolder import Correction, corrected_label, keep, read_corrections
+from fewframes.labelling.corrections import import_corrections
+from fewframes.labelling.exporting import image_hash
 from fewframes.labelling.exporting.cvat import task_labels
 from fewframes.labelling.exporting.driver import export
 
@@ -27,6 +32,7 @@ SIZE = (6, 8)
 OWN = [("background", [0, 0, 0]), ("Way: side", [9, 9, 9]), ("car", [9, 9, 9]), ("#x 'y'", [1, 2, 3])]
 """Class id 0 is evaluated, nothing is ignored, colours are shared, and names that CVAT cannot hold."""
 BASE = "aachen_000000"
+BUILT_IN = ("cityscapes", "camvid", "idd", "idd-cityscapes")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +42,7 @@ def tables(tmp_path_factory):
         {"name": name, "id": i, "train_id": i, "rgb": rgb, "instances": i == 2} for i, (name, rgb) in enumerate(OWN)
     ]
     path.write_text(yaml.safe_dump({"minutes": {"fine": 1}, "offsets": [-5, 5], "classes": rows}))
-    return {"own": load_class_table(path)} | {n: load_class_table(n) for n in ("cityscapes", "camvid", "idd")}
+    return {"own": load_class_table(path)} | {n: load_class_table(n) for n in BUILT_IN}
 
 
 def exported(folder, form, classes, labels, offsets=(), kind="pseudo", name=BASE):
@@ -108,7 +114,7 @@ def take(package, exported_to, out, classes, **options):
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-@pytest.mark.parametrize("table", ["own", "cityscapes", "camvid", "idd"])
+@pytest.mark.parametrize("table", ["own", *BUILT_IN])
 @pytest.mark.parametrize("form", ["labelIds", "labelTrainIds", "cvat"])
 def test_labels_come_back_unchanged(tmp_path, tables, table, form, data):
     classes = tables[table]
@@ -127,9 +133,10 @@ def test_labels_come_back_unchanged(tmp_path, tables, table, form, data):
     back = png(tmp_path / "out" / correction.file)
     assert (back == classes.to_native_ids(label)).all()
     assert (classes.to_train_ids(back, "") == label).all()
+    assert (corrected_label(tmp_path / "out", correction, classes) == label).all()
 
 
-@pytest.mark.parametrize("table", ["cityscapes", "camvid", "idd"])
+@pytest.mark.parametrize("table", BUILT_IN)
 def test_colours_come_back_where_they_tell(tmp_path, tables, table):
     folder = exported(tmp_path, "cityscapes", tables[table], {1: random_label(tables[table], 1)})
     for other in folder.rglob("*Ids.png"):
@@ -266,13 +273,15 @@ def test_what_a_correction_knows(task, tmp_path, city):
         fingerprint="f1",
         file=f"labels/{BASE}_000019_1.png",
         hash=content_hash(tmp_path / f"out/labels/{BASE}_000019_1.png"),
-        image_hash=content_hash(tmp_path / f"data/{BASE}_000020.png"),
+        classes=correction.classes,
+        image_hash=image_hash(png(tmp_path / f"data/{BASE}_000020.png")),
         minutes=2.5,
         by="Ann",
         tool="CVAT 2.40",
         imported="2026-05-04",
         changed=0.0,
     )
+    assert (tmp_path / "out" / correction.classes).read_bytes() == (task / "classes.csv").read_bytes()
 
 
 def test_without_the_unchanged_only_changes_are_kept_and_paid(folder, tmp_path, city):
@@ -302,7 +311,7 @@ def test_importing_again_updates_adds_and_never_loses(folder, tmp_path, city):
     take(first, folder, out, city, by="Bob")
     corrections = {c.offset: c for c in read_corrections(out)}
     assert corrections[1].by == "Bob" and (png(out / corrections[1].file) == 26).all()
-    assert set(corrections) == {-1, 1, 2} and not (out / ".import").exists()
+    assert set(corrections) == {-1, 1, 2} and not list(out.glob(".import*"))
 
 
 def test_refined_labels_are_corrected_at_the_key_frame(tmp_path, city):
@@ -435,10 +444,17 @@ def test_corrections_that_are_not_as_imported(task, tmp_path, city):
         read_corrections(out)
     take(task / "annotations.zip", task, out, city)
     assert file.read_bytes() == content and len(read_corrections(out)) == 3
+    meaning = out / read_corrections(out)[0].classes
+    meaning.write_text(meaning.read_text().replace("road,7,", "road,8,"))
+    with pytest.raises(UserError, match=r"classes/.*\.csv is not as it was imported: restore it"):
+        read_corrections(out)
+    take(task / "annotations.zip", task, out, city)
+    assert len(read_corrections(out)) == 3
     listing = out / "corrections.csv"
     rows = listing.read_text()
     for changed, said in (
         (rows.replace("labels/", "../labels/"), "its file lies elsewhere"),
+        (rows.replace("classes/", "/classes/"), "its file lies elsewhere"),
         (rows.replace(",2.5,", ",long,"), "is damaged"),
         (rows + rows.splitlines()[1] + "\n", "two rows of clip"),
         (rows.replace("minutes", "hours"), "no column 'minutes'"),
@@ -446,3 +462,120 @@ def test_corrections_that_are_not_as_imported(task, tmp_path, city):
         listing.write_text(changed)
         with pytest.raises(UserError, match=said):
             read_corrections(out)
+
+
+def table(folder, name, rows):
+    """A class table of (name, id, train id) rows; colours go with the ids, `void` is the class called so."""
+    listed = [{"name": n, "id": i, "train_id": t, "rgb": [i, i, 90]} for n, i, t in rows]
+    facts = {"minutes": {}, "offsets": [-5, 5], "classes": listed}
+    if any(n == "void" and t == 255 for n, _, t in rows):
+        facts["void"] = "void"
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(facts))
+    return load_class_table(folder / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("form", ["cityscapes", "cvat"])
+def test_a_table_that_is_renumbered_reads_the_same_classes(tmp_path, form):
+    before = table(tmp_path, "before", [("floor", 0, 0), ("box", 1, 1), ("void", 2, 255)])
+    within = table(tmp_path, "within", [("void", 0, 255), ("floor", 2, 0), ("box", 1, 1)])
+    after = table(tmp_path, "after", [("ball", 0, 0), ("box", 1, 1), ("floor", 2, 2), ("void", 3, 3)])
+    label = np.array([[0, 1, 255], [1, 1, 0]], np.uint8)
+    folder = exported(tmp_path, form, before, {1: label})
+    package = folder / "annotations.zip" if form == "cvat" else folder
+    done = take(package, folder, tmp_path / "out", within)  # the table is edited while the review is out
+    assert (done.changed, done.unchanged) == (0, 1)
+    (correction,) = read_corrections(tmp_path / "out")
+    for now in (before, within, after):
+        floor, box = now.names.index("floor"), now.names.index("box")
+        assert corrected_label(tmp_path / "out", correction, now).tolist() == [[floor, box, 255], [box, box, floor]]
+
+
+def test_reviews_by_different_tables_lie_side_by_side(tmp_path):
+    first = table(tmp_path, "first", [("floor", 0, 0), ("box", 1, 1)])
+    second = table(tmp_path, "second", [("box", 0, 0), ("floor", 1, 1)])
+    for number, classes in enumerate((first, second), 1):
+        (tmp_path / str(number)).mkdir()
+        folder = exported(tmp_path / str(number), "cityscapes", classes, {number: np.zeros((2, 2), np.uint8)})
+        take(folder, folder, tmp_path / "out", classes)
+    one, two = read_corrections(tmp_path / "out")
+    assert (corrected_label(tmp_path / "out", one, first) == 0).all()
+    assert (corrected_label(tmp_path / "out", two, first) == 1).all()
+
+
+def test_a_class_that_is_gone_is_refused_where_it_has_pixels(tmp_path):
+    before = table(tmp_path, "before", [("floor", 0, 0), ("box", 1, 1)])
+    after = table(tmp_path, "after", [("floor", 0, 0), ("crate", 1, 1)])
+    labels = {1: np.array([[0, 1]], np.uint8), 2: np.array([[0, 255]], np.uint8)}
+    folder = exported(tmp_path, "cityscapes", before, labels)
+    take(folder, folder, tmp_path / "out", before)
+    one, two = read_corrections(tmp_path / "out")
+    with pytest.raises(UserError, match=r"_1\.png has pixels of \['box'\], which the class table 'after' lacks"):
+        corrected_label(tmp_path / "out", one, after)
+    assert (corrected_label(tmp_path / "out", two, after) == labels[2]).all()
+
+
+def test_another_table_than_the_exports_is_refused(task, tmp_path, city, tables):
+    with pytest.raises(UserError, match=r"another class table than 'camvid': its train id 0 is 'road', not 'sky'"):
+        take(task / "annotations.zip", task, tmp_path / "out", tables["camvid"])
+    (task / "classes.csv").unlink()
+    with pytest.raises(UserError, match=r"classes\.csv does not exist"):
+        take(task / "annotations.zip", task, tmp_path / "out", city)
+    assert not (tmp_path / "out").exists()
+
+
+def test_imports_at_once_lose_nothing(folder, tmp_path, city, monkeypatch):
+    """Two have read their packages before either writes."""
+    both = threading.Barrier(2, timeout=10)
+    monkeypatch.setattr(corrections, "keep", lambda *given: (both.wait(), keep(*given))[1])
+    faults = []
+
+    def run(number):
+        package = tmp_path / str(number)
+        package.mkdir()
+        shutil.copy(picture(folder, number), package)
+        try:
+            take(package, folder, tmp_path / "out", city)
+        except Exception as error:  # a thread's own would be lost
+            faults.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in (20, 21)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    assert [c.offset for c in read_corrections(tmp_path / "out")] == [1, 2]
+
+
+def test_an_import_waits_until_the_other_has_written(task, tmp_path, city):
+    out = tmp_path / "out"
+    take(task / "annotations.zip", task, out, city)
+    listing = (out / "corrections.csv").read_text()
+    (out / "corrections.csv").unlink()
+    second = threading.Thread(target=take, args=(task / "annotations.zip", task, out, city), kwargs={"by": "Bob"})
+    with (out / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second.start()
+        second.join(0.5)
+        assert second.is_alive() and not (out / "corrections.csv").exists()
+        (out / "corrections.csv").write_text(listing.splitlines()[0] + "\n")
+    second.join()
+    assert [c.by for c in read_corrections(out)] == ["Bob"] * 3
+
+
+def test_a_file_system_without_locks_is_named(task, tmp_path, city, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    take(task / "annotations.zip", task, tmp_path / "out", city)
+    assert "cannot be locked (No locks available): let no two imports" in capsys.readouterr().err
+    assert len(read_corrections(tmp_path / "out")) == 3
+
+
+def test_what_a_killed_import_left_is_not_read(task, tmp_path, city):
+    left = tmp_path / "out/.import-killed/labels"
+    left.mkdir(parents=True)
+    (left / f"{BASE}_000019_1.png").write_text("half a pict")
+    take(task / "annotations.zip", task, tmp_path / "out", city)
+    assert len(read_corrections(tmp_path / "out")) == 3

@@ -2,7 +2,7 @@
 
 import io
 import json
-import os
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -12,10 +12,11 @@ from PIL import Image
 
 from fewframes.core.clips import LABEL_COLUMNS, Clip, write_clips
 from fewframes.core.errors import UserError
-from fewframes.core.files import write_csv
+from fewframes.core.files import content_hash, write_csv
 from fewframes.core.labelfile import Layer, read_fingerprints, write_label_file
 from fewframes.core.labels import load_class_table
-from fewframes.labelling.exporting import FORMS, form_module, read_frames
+from fewframes.labelling.exporting import FORMS, form_module, image_hash, read_frames
+from fewframes.labelling.exporting.classes import read_classes
 from fewframes.labelling.exporting.cvat import IGNORED, task_labels
 from fewframes.labelling.exporting.driver import export
 from fewframes.labelling.exporting.segments import find_segments
@@ -79,7 +80,7 @@ def test_cityscapes_names_stand_beside_the_sequences_own(made, tmp_path):
     assert made.export("cityscapes", out) == 10
     assert "gtFine/train/aachen/aachen_000000_000021_gtFine_labelIds.png" in files(out)
     assert "gtFine/val/aachen/aachen_000001_000021_gtFine_color.png" in files(out)
-    assert len(files(out)) == 3 * 10 + 1
+    assert len(files(out)) == 3 * 10 + 2
     label = made.labels["aachen_000000_000019", 2]
     stem = out / "gtFine/train/aachen/aachen_000000_000021_gtFine"
     assert (pixels(f"{stem}_labelIds.png") == CLASSES.to_native_ids(label)).all()
@@ -246,44 +247,76 @@ def test_strange_names_survive(tmp_path):
 def test_folders_from_an_index_stay_inside(tmp_path):
     clip = city(split="../up", image="x.png", frames="../data/{frame}.png")
     Made(tmp_path, [clip]).export("cityscapes", tmp_path / "out")
-    assert all(file.startswith(("gtFine/unsplit/", "export.csv")) for file in files(tmp_path / "out"))
+    assert all(file.startswith(("gtFine/unsplit/", "export.csv", "classes.csv")) for file in files(tmp_path / "out"))
 
 
-def test_an_export_is_replaced_whole(made, tmp_path):
+def test_an_earlier_export_is_never_replaced(made, tmp_path):
+    """Its review may be out: read by another listing, it would be taken for the labels of other frames."""
     out = tmp_path / "out"
+    out.mkdir()
     made.export("cityscapes", out)
-    made.export("cityscapes", out, splits=["val"], offsets=[1])
-    assert len(files(out)) == 4
-    assert not list(tmp_path.glob(".out*"))
+    before = files(out)
+    for form in FORMS:
+        with pytest.raises(UserError, match="holds an earlier export, whose review may be out: name another folder"):
+            made.export(form, out, splits=["val"], offsets=[1])
+    assert files(out) == before and not list(tmp_path.glob(".out*"))
 
 
 def test_a_folder_of_somebody_else_is_left_alone(made, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="not empty and no earlier export"):
-        made.export("cityscapes", out)
-    (out / "thesis.txt").unlink()
-    made.export("cityscapes", out)
-    with pytest.raises(UserError, match=r"gtFine is no part of such an export"):
-        made.export("coco", out)
-    edited = next(out.rglob("*_labelIds.png"))
-    listed = (out / "export.csv").stat().st_mtime_ns
-    os.utime(edited, ns=(listed + 1, listed + 1))
-    with pytest.raises(UserError, match="somebody's work"):
+    with pytest.raises(UserError, match="out is not empty: name another folder"):
         made.export("cityscapes", out)
     with pytest.raises(UserError, match="is a file"):
-        made.export("coco", edited)
+        made.export("coco", out / "thesis.txt")
+    assert files(out) == ["thesis.txt"]
 
 
-def test_a_failed_export_leaves_what_was_there(made, tmp_path):
-    out = tmp_path / "out"
-    made.export("cityscapes", out)
-    before = files(out)
+def test_a_failed_export_leaves_nothing(made, tmp_path):
     (made.results / "pseudo/flow/labels/aachen_000001_000021.h5").unlink()
     with pytest.raises(UserError, match=r"aachen_000001_000021\.h5 is missing"):
-        made.export("cityscapes", out)
-    assert files(out) == before and not list(tmp_path.glob(".out*"))
+        made.export("cityscapes", tmp_path / "out")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_what_the_labels_mean_lies_beside_them(made, tmp_path):
+    made.export("coco", tmp_path / "out")
+    classes = read_classes(tmp_path / "out/classes.csv")
+    assert [(c.name, c.id, c.train_id, c.rgb) for c in classes] == [
+        (c.name, c.id, c.train_id, c.rgb) for c in CLASSES.classes
+    ]
+    listing = (tmp_path / "out/classes.csv").read_text()
+    for text in (listing.replace("road,7", "road,seven"), listing.replace("road,7", "road,700")):
+        (tmp_path / "out/classes.csv").write_text(text)
+        with pytest.raises(UserError, match=r"class 'road'.*restore the file"):
+            read_classes(tmp_path / "out/classes.csv")
+    with pytest.raises(UserError, match="does not exist"):
+        read_classes(tmp_path / "classes.csv")
+
+
+def test_an_image_is_known_by_its_pixels(made, tmp_path):
+    """Another OpenCV or zlib writes a video's frames as other bytes of the same picture."""
+    path = made.root / city().image_at(1)
+    known = []
+    for level in (1, 9):
+        Image.fromarray(pixels(path)).save(path, compress_level=level)
+        made.export("coco", tmp_path / f"{level}", offsets=[1], splits=["train"])
+        known.append((content_hash(path), read_frames(tmp_path / f"{level}")[0].image_hash))
+    assert known[0][0] != known[1][0] and known[0][1] == known[1][1]
+    wide, high = np.zeros((2, 8, 3), np.uint8), np.zeros((8, 2, 3), np.uint8)
+    assert len({image_hash(wide), image_hash(high), image_hash(wide + 1)}) == 3
+
+
+def test_names_that_differ_in_spelling_alone_are_told_apart(tmp_path):
+    """Import, as macOS does, takes an accent's two spellings for one name."""
+    clips = [
+        Clip(name, "train", "g", f"{name}/{unicodedata.normalize(spelling, 'Zürich')}.png", fine="x.png")
+        for name, spelling in (("a", "NFC"), ("b", "NFD"))
+    ]
+    Made(tmp_path, clips, offsets=[0]).export("cityscapes", tmp_path / "out")
+    names = {unicodedata.normalize("NFC", frame.name) for frame in read_frames(tmp_path / "out")}
+    assert names == {"a_Zürich", "b_Zürich"}
 
 
 @pytest.mark.parametrize(

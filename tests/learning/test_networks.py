@@ -131,8 +131,6 @@ def test_the_past_changes_the_prediction() -> None:
         ({"output_stride": 5}, "output stride"),
         ({"past_frames": 0}, "network.past_frames is 0"),
         ({"keys": 3}, "network.keys is no setting of tmanet"),
-        ({"pretrained": "nowhere", "pretrained_sha256": "0" * 64}, "The weights nowhere cannot be read"),
-        ({"pretrained": __file__, "pretrained_sha256": "0" * 64}, r"have the SHA-256 .* not 000000000000"),
         ({"pretrained": "nowhere.safetensors"}, "network.pretrained nowhere.safetensors does not fit"),
     ],
 )

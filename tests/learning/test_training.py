@@ -241,7 +241,6 @@ def test_the_defaults_are_those_of_the_config() -> None:
     assert {key: value["default"] for key, value in described.items()} == plain
     parameters = {key: value.default for key, value in inspect.signature(TMANet).parameters.items()}
     del parameters["classes"], parameters["auxiliary"]
-    parameters["pretrained_sha256"] = None  # checked before the network is built
     assert {key: value["default"] for key, value in structure.items()} == parameters
 
 

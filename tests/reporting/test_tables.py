@@ -100,8 +100,8 @@ def test_table_1_by_hand(results):
 def test_table_1_as_markdown(results):
     _, text, _ = written(MIXTURES, results, note="Toy numbers: no claim.")
     lines = [re.split(r"\s*(?<!\\)\|\s*", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
-    assert lines[2] == ["TMANet", "N1", "□□◆□□", "51.50 ± 2.12 (2)", "62.00 ± 2.83", "3", "4.5", "100.00", "3"]
-    assert lines[3] == ["TMANet", r"B3\_&\|x", "■□◆□■", "48.12 (1)", "58.46", "1", "1.5", "33.33", "3"]
+    assert lines[2] == ["TMANet", "N1", "□□◆□□", "51.50 ± 2.12 (2)", "62.00 ± 2.83", "3", "4.50", "100.00", "3"]
+    assert lines[3] == ["TMANet", r"B3\_&\|x", "■□◆□■", "48.12 (1)", "58.46", "1", "1.50", "33.33", "3"]
     assert lines[4] == ["other\\_net", "B2n", "■□□□■", "—", "—", "—", "—", "—", "—"]
     assert "toy\\_city" in text and text.endswith("Toy numbers: no claim.\n")
     assert "◆ annotated frame" in text and "90 minutes (fine), 7 minutes (coarse)" in text
@@ -143,7 +143,7 @@ def test_table_3_by_hand(results):
     assert (half["refined_mIoU_mean"], half["refined_mAcc_mean"], half["refined_n"]) == ("40.00", "45.00", "1")
     # Only the refined arm has its manifest: the samples of the other are the same.
     assert (half["fine_frames"], half["coarse_frames"], half["annotation_hours"]) == ("1", "1", "1.62")
-    assert re.search(r"\| 50 \| +— \| +— \| +40.00 \(1\) \| +45.00 \| +1 \| +1 \| +1.6 \|", re.sub(" +", " ", text))
+    assert re.search(r"\| 50 \| +— \| +— \| +40.00 \(1\) \| +45.00 \| +1 \| +1 \| +1.62 \|", re.sub(" +", " ", text))
     assert_sound_latex(tex)
     assert r"\multicolumn{2}{c}{Non-refined}" in tex and r"\cmidrule(lr){3-4}" in tex
 
@@ -227,4 +227,4 @@ def test_a_network_that_is_not_trained_is_a_gap_though_its_manifest_is_there(tmp
     write_table(EXPERIMENTS / "table1.yaml", catalogue, grid, CITYSCAPES, tmp_path / "t", dataset="d")
     rows = [line.split("|")[1:-1] for line in (tmp_path / "t.md").read_text().splitlines() if "| N1 " in line]
     hours = {cells[0].strip(): cells[6].strip() for cells in rows}
-    assert hours == {"TMANet": "1.5", "TDNet": "—"}
+    assert hours == {"TMANet": "1.50", "TDNet": "—"}

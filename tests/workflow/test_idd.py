@@ -61,7 +61,10 @@ def test_an_edited_polygon_redraws_one_label_and_propagates_one_clip(idd):
 
 
 def test_a_dataset_copied_without_timestamps_redoes_nothing(idd):
-    before, models = idd.label_files(), idd.models()
+    def drawn():
+        return {p.name: p.stat().st_mtime_ns for p in (idd.results / "prepared/labels").rglob("*.png")}
+
+    before, models, labels = idd.label_files(), idd.models(), drawn()
     shutil.copytree(idd.folder / "city", idd.folder / "copy", copy_function=shutil.copyfile)
     shutil.rmtree(idd.folder / "city")
     (idd.folder / "copy").rename(idd.folder / "city")
@@ -70,7 +73,9 @@ def test_a_dataset_copied_without_timestamps_redoes_nothing(idd):
     run = idd.run()
     assert run.code == 0, run.output
     assert {rule for rule, _ in run.jobs} <= LOOKING | {"quality", "quality_figure", "all", "toycity"}
-    assert (idd.label_files(), idd.models()) == (before, models)
+    assert (idd.label_files(), idd.models(), drawn()) == (before, models, labels)
+    # Six sequences are looked through once more for their key frame, six labels are known by content.
+    assert "prepared 6, found 6 as they were" in (idd.results / "logs/prepare.log").read_text()
 
 
 def test_a_measurement_set_is_never_trained_on(tmp_path):

@@ -221,3 +221,27 @@ def test_a_dataset_copied_without_its_times_makes_no_label_anew(study):
     run = study.run()
     assert run.code == 0, run.output
     assert (study.label_files(), study.models()) == (labels, models)
+
+
+@pytest.mark.parametrize(
+    ("lost", "made"),
+    [
+        ("prepare.ran", {"prepare"}),
+        ("plan.ran", {"plan"}),
+        ("pseudo/flow/0000.csv", {"propagate"}),
+        ("refined/grabcut/labels.csv", {"collect_refined"}),
+        ("manifests/b3/draw0.csv", {"manifests_propagated"}),
+        ("runs/tmanet/b3/draw0-seed0/model.safetensors", {"train", "evaluate"}),
+    ],
+)
+def test_what_failed_is_tried_again(study, lost, made):
+    # A job that fails leaves none of its outputs, and all below it as they were.
+    before = study.models()
+    (study.results / lost).unlink()
+    run = study.run()
+    assert run.code == 0, run.output
+    assert made <= {rule for rule, _ in run.jobs} and (study.results / lost).is_file()
+    after = study.models()
+    assert {e for e in EXPERIMENTS if before[e] != after[e]} == ({"b3"} if "train" in made else set())
+    study.assert_true_inputs()
+    assert study.run().jobs == []

@@ -68,14 +68,18 @@ def plan(settings: dict[str, Any], out: Path) -> None:
     from fewframes.experiments.schemes import experiment_from
 
     source = _source(settings, out)
-    clips = index(settings["reader"], source)
-    write_csv(out / "left_out.csv", ("reason", "file"), source.left_out.rows)
+    try:
+        clips = index(settings["reader"], source)
+    finally:
+        write_csv(out / "left_out.csv", ("reason", "file"), source.left_out.rows)
     request = Request(
         experiments=[experiment_from(id_, recipe) for id_, recipe in settings["experiments"].items()],
         draws=settings["draws"],
         past_frames=settings["past_frames"],
+        classes=source.classes,
         measured=settings["measured"],
         reach=settings["reach"],
+        offsets=tuple(settings["offsets"]) if settings["offsets"] else None,
         corrections=Path(settings["corrections"]) if settings["corrections"] else None,
     )
     write_plan(clips, source.root, request, settings["shards"], out)

@@ -206,5 +206,7 @@ def stamp(root: Folder, paths: Iterable[str]) -> str:
             status = os.stat(root / path)
         except OSError:
             raise UserError(f"{root / path} does not exist: restore it, or index the dataset again.") from None
-        facts.append((path, status.st_size, status.st_mtime_ns))
+        # A link may come to lead to another file of the same size and time.
+        target = os.readlink(root / path) if os.path.islink(root / path) else ""
+        facts.append((path, status.st_size, status.st_mtime_ns, target))
     return digest(facts)

@@ -88,7 +88,11 @@ def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[o
     with written_whole(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        for row in rows:
+            # Python's csv does not quote it where lines end in another way, and could not read it back.
+            if any("\r" in cell for cell in row if isinstance(cell, str)):
+                raise UserError(f"{path} cannot hold the name {row!r}, which has a carriage return: rename the file.")
+            writer.writerow(row)
 
 
 def read_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -127,7 +131,8 @@ class ContentHashes:
 
     def of(self, path: str | Path) -> str:
         """The file's content hash (blake2b, 16 hex digits)."""
-        name = os.path.abspath(path)
+        # A link may come to lead to another file of the same size and time.
+        name = os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)
         try:
             status = os.stat(name)
         except OSError:

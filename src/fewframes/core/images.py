@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fewframes.core.errors import UserError
 
 MAX_PIXELS = 2**26
 """Twice an 8K frame. Larger pictures are refused before they are decoded: such a file is a fault or an attack."""
+
+
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises on a damaged file, whichever of its parts is."""
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -72,7 +77,7 @@ def _opened(path: str | Path) -> Image.Image:
             image = Image.open(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: restore the file, or index the dataset again.") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+    except _DAMAGED as error:
         reason = "it is empty" if Path(path).is_file() and not Path(path).stat().st_size else error
         raise UserError(f"{path} is not a readable image ({reason}): replace it with an intact copy.") from error
     if image.width * image.height > MAX_PIXELS:
@@ -85,6 +90,6 @@ def _opened(path: str | Path) -> Image.Image:
 def _decoded(image: Image.Image, path: str | Path) -> Image.Image:
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} is damaged ({error}): replace it with an intact copy.") from error
     return image

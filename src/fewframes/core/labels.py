@@ -6,8 +6,11 @@ ids exist only in readers and exporters; a `ClassTable` converts between the two
 
 from __future__ import annotations
 
+import difflib
 import functools
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -44,7 +47,8 @@ class ClassTable:
     `minutes` are minutes of work per annotated frame by annotation source; `offsets` the first and last
     offset a clip can have, in frames relative to the annotated one; `refined` the names of the classes
     that refinement works on (the paper's section 4); `groups` are coarser divisions of the evaluated classes
-    by name (Cityscapes' categories, IDD's levels), each a mapping from a group to its classes.
+    by name (Cityscapes' categories, IDD's levels), each a mapping from a group to its classes; `void` is the
+    name of the class that stands for "no label" in label files, where there is one.
     """
 
     name: str
@@ -53,12 +57,17 @@ class ClassTable:
     offsets: tuple[int, int]
     refined: tuple[str, ...]
     groups: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    void: str = ""
 
     @functools.cached_property
     def digest(self) -> str:
-        """A digest of all the table says: what was made with it is due again when it changes."""
-        rows = [[c.name, c.id, c.train_id, list(c.rgb), c.has_instances] for c in self.classes]
-        return digest(rows, self.minutes, self.offsets, self.refined, self.groups)
+        """A digest of all the table says."""
+        return digest(self.label_digest, self.minutes, self.offsets, self.refined, self.groups, self.void)
+
+    @functools.cached_property
+    def label_digest(self) -> str:
+        """A digest of the classes alone: what labels and networks are made with, whatever annotation costs."""
+        return digest([[c.name, c.id, c.train_id, list(c.rgb), c.has_instances] for c in self.classes])
 
     @functools.cached_property
     def trained(self) -> tuple[LabelClass, ...]:
@@ -98,9 +107,8 @@ class ClassTable:
 
     @functools.cached_property
     def _to_native(self) -> NDArray[np.uint8]:
-        # What is ignored goes to the first such class; 255, which every table reads as ignored, where there is none.
-        ignored = [c.id for c in self.classes if c.train_id == IGNORE and c.id >= 0]
-        lut = np.full(256, ignored[0] if ignored else IGNORE, np.uint8)
+        # 255 is ignored by every table.
+        lut = np.full(256, next((c.id for c in self.classes if c.name == self.void), IGNORE), np.uint8)
         for c in self.trained:
             lut[c.train_id] = c.id
         return lut
@@ -135,7 +143,10 @@ class ClassTable:
         return train.astype(np.uint8)
 
     def to_native_ids(self, train: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Train ids to native ids, `uint8 [H, W]`; of classes that share a train id, the first in the table."""
+        """Train ids to native ids, `uint8 [H, W]`; of classes that share a train id, the first in the table.
+
+        What is ignored becomes the class `void`, or 255 where the table names none.
+        """
         return self._to_native[train]
 
     def from_colours(self, rgb: NDArray[np.uint8], source: str | Path) -> NDArray[np.uint8]:
@@ -174,43 +185,94 @@ def load_class_table(name: str | Path) -> ClassTable:
 
 def _parse(path: Path) -> ClassTable:
     try:
-        table: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        classes = tuple(
-            LabelClass(
-                name=str(row["name"]),
-                id=int(row["id"]),
-                train_id=int(row.get("train_id", IGNORE)),
-                rgb=(int(row["rgb"][0]), int(row["rgb"][1]), int(row["rgb"][2])),
-                has_instances=bool(row.get("instances", False)),
-            )
-            for row in table["classes"]
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is no readable YAML ({' '.join(str(error).split())}): correct it.") from error
+
+    def refuse(fault: str) -> UserError:
+        return UserError(f"{path}: {fault}.")
+
+    if not isinstance(table, dict) or not isinstance(table.get("classes"), list) or not table["classes"]:
+        raise refuse(
+            f"a class table has a list 'classes' and facts beside it: compare it with {_TABLES}/cityscapes.yaml"
         )
-        first, last = table["offsets"]
-        parsed = ClassTable(
-            name=path.stem,
-            classes=classes,
-            minutes=MappingProxyType({str(k): float(v) for k, v in table["minutes"].items()}),
-            offsets=(int(first), int(last)),
-            refined=tuple(table.get("refined", ())),
-            groups={
-                str(level): {str(group): tuple(map(str, names)) for group, names in groups.items()}
-                for level, groups in table.get("groups", {}).items()
-            },
+    _check_keys(table, ("classes", "minutes", "offsets", "refined", "groups", "void"), refuse)
+    classes = tuple(_class(row, number, refuse) for number, row in enumerate(table["classes"], 1))
+    minutes, offsets = table.get("minutes"), table.get("offsets", [])
+    if not isinstance(minutes, dict) or not all(_is_number(m) and 0 <= m < math.inf for m in minutes.values()):
+        raise refuse("'minutes' must map kinds of annotation to minutes a frame, such as {fine: 90, coarse: 7}")
+    whole = isinstance(offsets, list) and len(offsets) == 2 and all(type(o) is int for o in offsets)
+    if not whole or not offsets[0] <= 0 <= offsets[1]:
+        raise refuse(
+            f"'offsets' is {offsets}: give a clip's first and last frame, counted from the key frame: [-19, 10]"
         )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(
-            f"{path} is not a class table ({error!r}): compare it with {_TABLES / 'cityscapes.yaml'}."
-        ) from error
-    expected = list(range(len(parsed.trained)))
-    if not expected or [c.train_id for c in parsed.trained] != expected:
-        raise UserError(f"{path}: the train ids must be 0, 1, 2 … without gaps, and 255 for ignore.")
-    numbers = [c.id for c in parsed.classes if c.id >= 0]
-    if len(set(numbers)) != len(numbers) or max(numbers) > IGNORE:
-        raise UserError(f"{path}: the ids must be different and at most 255.")
-    if any(c.id == IGNORE != c.train_id for c in parsed.classes):
-        raise UserError(f"{path}: the id 255 is ignored in every label file: give the class another.")
-    named = {"refined": [parsed.refined], **{f"groups.{k}": list(v.values()) for k, v in parsed.groups.items()}}
-    for key, lists in named.items():
-        if unknown := {name for names in lists for name in names} - set(parsed.names):
-            raise UserError(f"{path}: '{key}' names {sorted(unknown)}, which no evaluated class is called.")
+    refined, groups = table.get("refined") or [], table.get("groups") or {}
+    if not isinstance(refined, list):
+        raise refuse("'refined' must be a list of class names")
+    if not isinstance(groups, dict) or not all(_is_level(level) for level in groups.values()):
+        raise refuse("'groups' must map a level's name to its groups, and each of those to a list of class names")
+    parsed = ClassTable(
+        name=path.stem,
+        classes=classes,
+        minutes=MappingProxyType({str(k): float(v) for k, v in minutes.items()}),
+        offsets=(offsets[0], offsets[1]),
+        refined=tuple(map(str, refined)),
+        groups={str(k): {str(g): tuple(map(str, names)) for g, names in v.items()} for k, v in groups.items()},
+        void=str(table.get("void", "")),
+    )
+    _check(parsed, refuse)
     return parsed
+
+
+Refusal = Callable[[str], UserError]
+
+
+def _class(row: Any, number: int, refuse: Refusal) -> LabelClass:
+    if not isinstance(row, dict) or not isinstance(row.get("name"), str) or not row["name"].strip():
+        raise refuse(f"class {number} has no name")
+    name = row["name"]
+    _check_keys(row, ("name", "id", "train_id", "rgb", "instances"), lambda fault: refuse(f"class '{name}': {fault}"))
+    train_id, rgb = row.get("train_id", IGNORE), row.get("rgb", [])
+    for key, value in (("id", row.get("id")), ("train_id", train_id)):
+        if type(value) is not int or not (-1 if key == "id" else 0) <= value <= IGNORE:
+            raise refuse(f"class '{name}': '{key}' is {value!r}, not a whole number from 0 to 255")
+    if not isinstance(rgb, list) or len(rgb) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in rgb):
+        raise refuse(f"class '{name}': 'rgb' is {rgb!r}, not three whole numbers from 0 to 255")
+    if train_id != IGNORE and not 0 <= row["id"] < IGNORE:
+        raise refuse(f"class '{name}' is evaluated, so its id must be 0 to 254: 255 is ignored in every label file")
+    if type(row.get("instances", False)) is not bool:
+        raise refuse(f"class '{name}': 'instances' must be true or false")
+    return LabelClass(name, row["id"], train_id, (rgb[0], rgb[1], rgb[2]), row.get("instances", False))
+
+
+def _check(table: ClassTable, refuse: Refusal) -> None:
+    """Raise where what the table says does not fit together."""
+    for what, values in (("names", [c.name for c in table.classes]), ("ids", [c.id for c in table.classes])):
+        if twice := [value for value, count in Counter(values).items() if count > 1 and value != -1]:
+            raise refuse(f"two classes have the same {what[:-1]} {twice[0]!r}: they must differ")
+    if not table.trained or [c.train_id for c in table.trained] != list(range(len(table.trained))):
+        raise refuse("the train ids must be 0, 1, 2 ... without gaps, and left out for classes that are ignored")
+    if table.void and not any(c.name == table.void and c.train_id == IGNORE and c.id >= 0 for c in table.classes):
+        raise refuse(f"'void' is '{table.void}', which is no ignored class of the table")
+    if unknown := set(table.refined) - set(table.names):
+        raise refuse(f"'refined' names {sorted(unknown)}, which no evaluated class is called")
+    for level, groups in table.groups.items():
+        listed = [name for names in groups.values() for name in names]
+        if sorted(listed) != sorted(table.names):
+            odd = sorted(set(listed) ^ set(table.names)) or [n for n, count in Counter(listed).items() if count > 1]
+            raise refuse(f"'groups.{level}' must have every evaluated class once: see to {odd}")
+
+
+def _check_keys(mapping: Mapping[Any, Any], known: tuple[str, ...], refuse: Refusal) -> None:
+    for key in mapping:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, 1)
+            raise refuse(f"'{key}' is no key here: " + (f"did you mean '{close[0]}'?" if close else ", ".join(known)))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_level(level: Any) -> bool:
+    return isinstance(level, dict) and all(isinstance(names, list) for names in level.values())

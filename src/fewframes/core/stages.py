@@ -10,13 +10,13 @@ from __future__ import annotations
 VERSIONS = {
     "toycity": 1,
     "prepare": 1,
-    "plan": 1,
+    "plan": 2,
     "propagate": 1,
     "refine": 1,
     "manifests": 1,
     "train": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "quality": 1,
-    "tables": 1,
+    "tables": 2,
     "figures": 1,
 }

@@ -8,6 +8,8 @@ measured against.
 
 In the original layout all stills lie in one folder and their labels, `<stem>_L.png` in 32 colours, in another. The
 videos are published beside them; frames extracted from them and numbered like the stills become their neighbours.
+Where stills of one video are in different splits, as the usual lists have them, a clip reaches less than half the way
+to the next still of another split: no frame belongs to clips of two.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from fewframes.core.clips import PREPARED, Clip, pattern_of
 from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
 from fewframes.datasets.labelmaps import label_task
 from fewframes.datasets.preparing import Ledger, Task
-from fewframes.datasets.source import LeftOut, Source, reach
+from fewframes.datasets.rows import option_path
+from fewframes.datasets.source import LeftOut, Source, names, reach
 
 _LAYOUTS = {
     "segnet": ("sequences", "key_every", "stills", "videos"),
@@ -38,6 +41,7 @@ OPTIONS = ("layout", *_LAYOUTS["segnet"], *_LAYOUTS["original"])
 _STEM = re.compile(r"(?P<video>.+?)_f?(?P<frame>\d+)")
 _SUFFIXES = (".png", ".jpg")
 _LABEL = "_L.png"
+_FAR = 10**9  # a distance that cuts no clip
 
 _STRAY = 0.001
 """One published label, Seq05VD_f02610_L.png, has some 200 pixels (0.03 %) of mixed colours, as
@@ -54,9 +58,9 @@ def prepare(source: Source) -> Iterator[Task]:
 def index(source: Source) -> Iterator[Clip]:
     """Yield every labelled frame of the folders named in `options`.
 
-    SegNet's layout: `options["sequences"]` and `options["stills"]` map a folder to the split its clips belong to
-    (`train` for a sequence means the rule of `key_every`); `options["videos"]` keeps only those of its stills
-    whose stem starts with one of the names.
+    SegNet's layout: `options["sequences"]` lists folders that are video, whose clips have their splits by the rule of
+    `key_every`; `options["stills"]` maps a folder to the split its clips belong to; `options["videos"]` keeps only
+    those of its stills whose stem starts with one of the names.
 
     The original layout: `options["splits"]` maps a split to a list of videos, or to a text file (relative to the
     dataset's folder) with the stem of a still, or a path to it, first in each line; a stem listed so goes before its
@@ -66,14 +70,26 @@ def index(source: Source) -> Iterator[Clip]:
     if _layout(source) == "original":
         yield from _original(source)
         return
-    options = source.options
-    for folder in options.get("sequences", ()):
-        yield from _sequence(source, folder, int(options.get("key_every", 1)))
-    videos = tuple(options.get("videos", ()))
-    for folder, split in options.get("stills", {}).items():
-        for image, label, video, _ in _labelled(source, folder):
+    key_every = source.options.get("key_every", 1)
+    if type(key_every) is not int or key_every < 1:
+        raise UserError(f"dataset.options.key_every is {key_every!r}: give a whole number from 1.")
+    stills = source.options.get("stills", {})
+    if not isinstance(stills, Mapping) or not all(isinstance(split, str) for split in stills.values()):
+        raise UserError(f"dataset.options.stills is {stills!r}: map each folder to its split, such as {{train: val}}.")
+    videos = _listed(source, "videos")
+    for folder in _listed(source, "sequences"):
+        yield from _sequence(source, option_path("sequences", folder), key_every)
+    for folder, split in stills.items():
+        for image, label, video, _ in _labelled(source, option_path("stills", folder)):
             if not videos or video in videos:
                 yield Clip(id=Path(image).stem, split=split, group=video, image=image, fine=label)
+
+
+def _listed(source: Source, key: str) -> list[str]:
+    value = source.options.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise UserError(f"dataset.options.{key} is {value!r}: give a list of names, such as [0016E5].")
+    return value
 
 
 def _layout(source: Source) -> str:
@@ -115,25 +131,26 @@ def _video(video: str, frames: list[tuple[str, str, str, str]], classes: ClassTa
 
 def _labelled(source: Source, folder: str) -> Iterator[tuple[str, str, str, str]]:
     """Image, label, video and frame digits of each labelled frame, in order of the frames."""
-    root = source.folder
     found = []
-    for path, video, number in _pictures(source, folder, source.left_out):
-        label = root / f"{folder}annot" / f"{path.stem}.png"
-        if label.is_file():
-            image, annotation = (p.relative_to(root).as_posix() for p in (path, label))
-            found.append((image, annotation, video, number))
+    for image, video, number in _pictures(source, folder, source.left_out):
+        label = f"{folder}annot/{Path(image).stem}.png"
+        if (source.folder / label).is_file():
+            found.append((image, label, video, number))
         else:
-            source.left_out.add(f"no label in {folder}annot", path.name)
+            source.left_out.add(f"no label in {folder}annot", Path(image).name)
     return iter(sorted(found, key=lambda f: (f[2], int(f[3]))))
 
 
-def _pictures(source: Source, folder: str, left_out: LeftOut) -> Iterator[tuple[Path, str, str]]:
-    """Each picture with its video and the digits of its frame number, by name."""
-    for path in sorted(p for p in _present(source, folder).iterdir() if p.suffix in _SUFFIXES):
+def _pictures(source: Source, folder: str, left_out: LeftOut) -> Iterator[tuple[str, str, str]]:
+    """Each picture's path, its video and the digits of its frame number, by name."""
+    for name in names(_present(source, folder), left_out):
+        path = PurePosixPath(folder, name)
+        if path.suffix not in _SUFFIXES:
+            continue
         if match := _STEM.fullmatch(path.stem):
-            yield path, match["video"], match["frame"]
+            yield str(path), match["video"], match["frame"]
         else:
-            left_out.add("no frame number at the end of the name", f"{folder}/{path.name}")
+            left_out.add("no frame number at the end of the name", str(path))
 
 
 def _present(source: Source, folder: str) -> Path:
@@ -169,37 +186,52 @@ class _Still:
 def _original(source: Source) -> Iterator[Clip]:
     footage = _footage(source)
     ledger = Ledger(source.prepared)
-    for still in _stills(source, source.left_out):
+    stills = list(_stills(source, source.left_out))
+    for still in stills:
         if ledger.fingerprint(still.target) and ledger.facts(still.target)["stray"]:
             source.left_out.add("pixels of a colour that no class has, ignored", still.label)
         key, label = int(still.number), PREPARED + still.target
         clip = Clip(id=still.stem, split=still.split, group=still.video, image=still.image, fine=label)
         pattern, step, numbers = footage.get(still.video, ("", 1, set()))
-        first, last = _ends(key, source.classes, step, numbers)
+        ends = _ends(key, source.classes, step, numbers)
+        if not any(ends) and "frames" in source.options:
+            source.left_out.add("no frame of the video next to the still", still.stem)
+        first, last = _short_of_others(still, stills, ends, step)
+        if (first, last) != ends:
+            source.left_out.add("frames nearer to a still of another split, where the clip is cut", still.stem)
         if first or last:
             truth = pattern_of(label, still.number)
             clip = replace(clip, frames=pattern, key=key, step=step, first=first, last=last, truth=truth)
-        elif "frames" in source.options:
-            source.left_out.add("no frame of the video next to the still", still.stem)
         yield clip
 
 
+def _short_of_others(still: _Still, stills: list[_Still], ends: tuple[int, int], step: int) -> tuple[int, int]:
+    """The ends of a still's clip, less than half the way to the next stills of its video in another split."""
+    others = [s for s in stills if s.video == still.video and s.split != still.split]
+    away = [int(s.number) - int(still.number) for s in others]
+    past = min((-d for d in away if d < 0), default=_FAR)
+    future = min((d for d in away if d > 0), default=_FAR)
+    first, last = (min(abs(end), (d - 1) // 2) // step * step for end, d in zip(ends, (past, future), strict=True))
+    return -first, last
+
+
 def _stills(source: Source, left_out: LeftOut) -> Iterator[_Still]:
-    images = str(source.options.get("images", "701_StillsRaw_full"))
-    labels = str(source.options.get("labels", "LabeledApproved_full"))
+    images = option_path("images", source.options.get("images", "701_StillsRaw_full"))
+    labels = option_path("labels", source.options.get("labels", "LabeledApproved_full"))
     _present(source, labels)
     of_stem, of_video = _splits(source)
     seen = set()
-    for path, video, number in _pictures(source, images, left_out):
-        image, label = path.relative_to(source.folder).as_posix(), f"{labels}/{path.stem}{_LABEL}"
-        seen |= {path.stem, video}
-        split = of_stem.get(path.stem, of_video.get(video, ""))
+    for image, video, number in _pictures(source, images, left_out):
+        stem = Path(image).stem
+        label = str(PurePosixPath(labels, f"{stem}{_LABEL}"))
+        seen |= {stem, video}
+        split = of_stem.get(stem, of_video.get(video, ""))
         if not split:
-            left_out.add("in none of dataset.options.splits", path.stem)
+            left_out.add("in none of dataset.options.splits", stem)
         elif not (source.folder / label).is_file():
-            left_out.add(f"no label in {labels}", path.stem)
+            left_out.add(f"no label in {labels}", stem)
         else:
-            yield _Still(path.stem, video, number, split, image, label)
+            yield _Still(stem, video, number, split, image, label)
     for name in (of_stem.keys() | of_video.keys()) - seen:
         left_out.add("in dataset.options.splits, but there is no such still or video", name)
 
@@ -212,8 +244,11 @@ def _splits(source: Source) -> tuple[dict[str, str], dict[str, str]]:
     of_stem: dict[str, str] = {}
     of_video: dict[str, str] = {}
     for split, members in splits.items():
-        listed, names = (of_stem, _stems(source.folder / members)) if isinstance(members, str) else (of_video, members)
-        for name in map(str, names):
+        if isinstance(members, str):
+            listed, found = of_stem, _stems(source.folder / option_path("splits", members))
+        else:
+            listed, found = of_video, [str(video) for video in members]
+        for name in found:
             if (other := listed.setdefault(name, split)) != split:
                 raise UserError(f"dataset.options.splits has {name} in '{other}' and in '{split}': leave it in one.")
     return of_stem, of_video
@@ -232,8 +267,8 @@ def _footage(source: Source) -> dict[str, tuple[str, int, set[int]]]:
     if "frames" not in source.options:
         return {}
     found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for path, video, number in _pictures(source, str(source.options["frames"]), source.left_out):
-        found[video][pattern_of(path.relative_to(source.folder).as_posix(), number)].add(int(number))
+    for image, video, number in _pictures(source, option_path("frames", source.options["frames"]), source.left_out):
+        found[video][pattern_of(image, number)].add(int(number))
     footage = {}
     for video, patterns in found.items():
         usual = max(patterns, key=lambda pattern: (len(patterns[pattern]), pattern))

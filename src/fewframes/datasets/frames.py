@@ -18,6 +18,7 @@ from fewframes.core.clips import PREPARED, pattern_of
 from fewframes.core.errors import UserError
 from fewframes.core.files import written_whole
 from fewframes.datasets.preparing import Task
+from fewframes.datasets.source import LeftOut, names
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Suffixes of pictures, in either case."""
@@ -26,6 +27,7 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".avi")
 """Suffixes of videos, in either case: containers whose header counts the frames."""
 
 _SAME_KIND = {".jpeg": ".jpg", ".tiff": ".tif"}
+_DECIMAL = re.compile(r"\d+\.\d+")
 _PNG_COMPRESSION = 1
 """Of 0 to 9: decoding videos is bound by this, and the files are ours to make again."""
 
@@ -33,32 +35,42 @@ _PNG_COMPRESSION = 1
 def frame_names(folder: Path) -> tuple[list[str], list[str]]:
     """Names of a folder's frames in natural order, and of what else lies there; hidden files are neither.
 
-    Raises `UserError` where it is not certain which pictures are frames: of several kinds, or of one name.
+    Raises `UserError` where it is not certain which pictures are frames (of several kinds, or of one name), or in which
+    order they are.
     """
     frames: dict[str, str] = {}
     others: list[str] = []
     kinds: set[str] = set()
-    for entry in _entries(folder):
-        name, kind = Path(entry.name), Path(entry.name).suffix.lower()
-        if entry.name.startswith("."):
-            continue
+    unusable = LeftOut()
+    for entry in names(folder, unusable):
+        stem, kind = Path(entry).stem, Path(entry).suffix.lower()
         if kind not in IMAGES:
-            others.append(entry.name)
+            others.append(entry)
             continue
-        if not _is_file(entry):
-            raise UserError(f"{folder / name} is a dead link or no file: restore or remove it.")
-        if not _is_text(entry.name):
-            raise UserError(f"{folder} holds the name {entry.name!r}, which is not UTF-8: rename it.")
-        if name.stem in frames:
-            raise UserError(f"{folder} holds both {frames[name.stem]!r} and {entry.name!r}: keep one of them.")
-        frames[name.stem] = entry.name
+        if not os.path.isfile(folder / entry):
+            raise UserError(f"{folder / entry} is a dead link or no file: restore or remove it.")
+        if stem in frames:
+            raise UserError(f"{folder} holds both {frames[stem]!r} and {entry!r}: keep one of them.")
+        frames[stem] = entry
         kinds.add(_SAME_KIND.get(kind, kind))
+    for reason, path in unusable.rows:
+        # Without it the frames behind would move up by one.
+        if Path(path).suffix.lower() in IMAGES:
+            raise UserError(f"{path} is a {reason}, among frames: rename it.")
+        others.append(Path(path).name)
     if len(kinds) > 1:
         found = ", ".join(sorted(kinds))
         raise UserError(f"{folder} holds pictures of several kinds ({found}): keep only the frames there, of one kind.")
     if not frames:
         raise UserError(f"{folder} holds no picture ({', '.join(IMAGES)}): correct the folder, or fill it.")
-    return [frames[stem] for stem in sorted(frames, key=natural)], sorted(others)
+    ordered = sorted(frames, key=natural)
+    # Are these 1.9, 1.10 or times written without their last noughts, 0.132, 0.9? The names do not say.
+    if all(_DECIMAL.fullmatch(stem) for stem in ordered) and ordered != sorted(ordered, key=float):
+        raise UserError(
+            f"{folder} has names such as {frames[ordered[0]]!r} whose order is not certain: they sort differently as "
+            "numbers with fractions; give all the same number of digits behind the point."
+        )
+    return [frames[stem] for stem in ordered], sorted(others)
 
 
 def natural(name: str) -> tuple[tuple[str | int, ...], str]:
@@ -220,26 +232,3 @@ def _remove_others(prepared: Path, outputs: Collection[str]) -> None:
         for path in folder.iterdir():
             if path not in kept:
                 path.unlink()
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror}): correct the folder or its permissions.") from None
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a loop of links
-        return False
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

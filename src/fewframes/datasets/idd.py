@@ -8,32 +8,34 @@ and its pixels. Labels are drawn from the polygons. Test has no public labels an
 
 from __future__ import annotations
 
-import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewframes.core.clips import PREPARED, Clip, pattern_of
+from fewframes.core.clips import PREPARED, Clip
 from fewframes.core.errors import UserError
 from fewframes.core.files import digest
+from fewframes.datasets.frames import literal
 from fewframes.datasets.keyframes import key_task
 from fewframes.datasets.polygons import polygon_task
 from fewframes.datasets.preparing import Ledger, Task
-from fewframes.datasets.source import LeftOut, Source, reach
+from fewframes.datasets.source import LeftOut, Source, gap, names, reach
 
 OPTIONS = ("size",)
 """`size: [height, width]` keeps the images annotated at that size; the paper's subset is [1080, 1920]."""
 
 _SPLITS = ("train", "val")
 _ANNOTATION = ("_gtFine_polygons.json",)
+_MADE = re.compile(r".+_gtFine_(?:label|instance|color)\w*\.png")
+"""What the dataset's own scripts (AutoNUE, preperation/createLabels.py) make beside the polygons."""
 _IMAGE = ("_leftImg8bit.png", "_leftImg8bit.jpg", "_leftImg8bit.jpeg")
 _TEMPORAL = re.compile(r"idd[ _-]?temporal", re.IGNORECASE)
 _TEMPORAL_TEST = re.compile(r"idd[ _-]?temporal[ _-]?test", re.IGNORECASE)
 _FRAME = re.compile(r"(?P<number>[0-9]+)\.(?:jpeg|jpg|png)")
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]")
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python makes of a name's odd bytes
 
 _Place = tuple[str, str, str]
 """Split, drive (unpadded) and an image's name without the dataset's suffixes."""
@@ -136,16 +138,30 @@ def _neighbours(source: Source, found: _Annotated, ledger: Ledger) -> dict[str, 
     key = int(facts["key"])
     if key not in frames:
         raise UserError(f"{source.folder / found.sequence} has changed since it was prepared: run `snakemake` again.")
-    pattern = pattern_of(f"{found.sequence}/{frames[key]}", frames[key].partition(".")[0])
+    pattern = _pattern(found.sequence, frames, key)
 
     def there(offset: int) -> bool:
         number = key + offset
         return number in frames and pattern.format(frame=number) == f"{found.sequence}/{frames[number]}"
 
     first, last = (reach(there, limit) for limit in source.classes.offsets)
-    place = found.place.replace("{", "{{").replace("}", "}}")
-    truth = f"{place}_{{frame:07d}}_labelIds.png"
+    if gap(lambda offset: key + offset in frames, first, last, source.classes.offsets):
+        source.left_out.add("frames beyond a gap in the sequence, where the clip is cut", found.sequence)
+    truth = f"{literal(found.place)}_{{frame:07d}}_labelIds.png"
     return {"frames": pattern, "key": key, "first": first, "last": last, "truth": truth}
+
+
+def _pattern(sequence: str, frames: Mapping[int, str], key: int) -> str:
+    """The pattern of the frames: digits as most names have them, for 0999 and 1000 tell the width but together."""
+    digits = {number: name.partition(".")[0] for number, name in frames.items()}
+    fitting = Counter(
+        {
+            width: sum(f"{n:0{width}d}" == d for n, d in digits.items())
+            for width in sorted(set(map(len, digits.values())))
+        }
+    )
+    ((width, _),) = fitting.most_common(1)
+    return f"{literal(sequence)}/{{frame:0{width}d}}.{literal(frames[key].partition('.')[2])}"
 
 
 # --- the files --------------------------------------------------------------------------------------
@@ -180,11 +196,13 @@ def _files(
     found: dict[_Place, str] = {}
     for base in (f"{level}{kind}/{split}" for level in levels for split in _SPLITS):
         for drive in _folders(folder / base, left_out):
-            for file in _names(folder / base / drive, left_out):
+            for file in names(folder / base / drive, left_out):
+                path = f"{base}/{drive}/{file}"
                 suffix = next((s for s in suffixes if file.endswith(s)), "")
                 if not suffix:
+                    if not _MADE.fullmatch(file):
+                        left_out.add(f"not named {' or '.join(suffixes)}", path)
                     continue
-                path = f"{base}/{drive}/{file}"
                 place = base.rpartition("/")[2], _unpadded(drive), file.removesuffix(suffix)
                 if found.setdefault(place, path) != path:
                     left_out.add("there twice, the first is used", path)
@@ -211,7 +229,7 @@ def _sequences(folder: Path, levels: list[str], left_out: LeftOut) -> dict[tuple
 def _frames(folder: Path, sequence: str, left_out: LeftOut) -> dict[int, str]:
     """A sequence's files by number, ascending; none without a sequence."""
     frames: dict[int, str] = {}
-    for name in _names(folder / sequence, left_out) if sequence else ():
+    for name in names(folder / sequence, left_out) if sequence else ():
         match = _FRAME.fullmatch(name)
         if not match or frames.setdefault(int(match["number"]), name) != name:
             left_out.add("no frame with a number of its own", f"{sequence}/{name}")
@@ -225,17 +243,4 @@ def _unpadded(drive: str) -> str:
 
 
 def _folders(folder: Path, left_out: LeftOut) -> list[str]:
-    return [name for name in _names(folder, left_out) if (folder / name).is_dir()]
-
-
-def _names(folder: Path, left_out: LeftOut) -> list[str]:
-    """What a folder lists, sorted, without hidden files; nothing where there is no such folder."""
-    try:
-        listed = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror}): mend the link or its permissions.") from error
-    for name in filter(_NOT_UTF8.search, listed):
-        left_out.add("name that is not UTF-8", os.fsencode(folder / name).decode(errors="backslashreplace"))
-    return [name for name in listed if not _NOT_UTF8.search(name)]
+    return [name for name in names(folder, left_out) if (folder / name).is_dir()]

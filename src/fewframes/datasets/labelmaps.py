@@ -63,13 +63,13 @@ def vps_instance_task(panoptic: str, target: str, classes: ClassTable) -> Task:
 def _task(make: _Make, label: str, target: str, classes: ClassTable, settings: Mapping[str, Any]) -> Task:
     # Only what decides the result is in the recipe: a changed price of annotation makes no label due again.
     rows = [[c.name, c.id, c.train_id, list(c.rgb), c.has_instances] for c in classes.classes]
-    recipe = {"table": classes.name, "classes": rows, **settings}
+    recipe = {"table": classes.name, "classes": rows, "void": classes.void, **settings}
     return Task(name=target, make=make, inputs=(label,), outputs=(target,), recipe=recipe)
 
 
 def _table(recipe: Mapping[str, Any]) -> ClassTable:
     rows = tuple(LabelClass(name, i, train_id, tuple(rgb), own) for name, i, train_id, rgb, own in recipe["classes"])
-    return ClassTable(recipe["table"], rows, minutes={}, offsets=(0, 0), refined=())
+    return ClassTable(recipe["table"], rows, minutes={}, offsets=(0, 0), refined=(), void=recipe["void"])
 
 
 def _by_colour(classes: ClassTable) -> ClassTable:
@@ -87,6 +87,7 @@ def _prepare_label(task: Task, folder: Path, prepared: Path) -> Mapping[str, Any
     else:
         native = read_label(path)
         classes.to_train_ids(native, path)  # raises where an id is not in the table
+        _check_palette(path, native, classes)
     _save(native, prepared / task.outputs[0])
     return {"height": native.shape[0], "width": native.shape[1], "stray": stray}
 
@@ -112,6 +113,29 @@ def _prepare_vps_instances(task: Task, folder: Path, prepared: Path) -> Mapping[
     objects = native * _FIRST_INSTANCE + values % _FIRST_INSTANCE
     _save(np.where(values >= _FIRST_INSTANCE, objects, native).astype(np.uint16), prepared / task.outputs[0])
     return {"height": values.shape[0], "width": values.shape[1]}
+
+
+def _check_palette(path: Path, native: NDArray[np.uint8], classes: ClassTable) -> None:
+    """Raise `UserError` for a colour picture that was saved with a palette: its values number colours, not classes.
+
+    It is told by colours that are all those of classes, some at other values than their ids. A palette of greys is
+    no choice of colours.
+    """
+    with Image.open(path) as image:
+        palette = image.getpalette("RGB") or []
+    colours = {value: tuple(palette[3 * value : 3 * value + 3]) for value in np.unique(native).tolist()}
+    if all(colour == (value,) * 3 for value, colour in colours.items()):
+        return
+    ids: dict[tuple[int, ...], set[int]] = {}
+    for c in classes.classes:
+        ids.setdefault(c.rgb, set()).add(c.id)
+    if not ids.keys() >= set(colours.values()):
+        return
+    if any(value not in ids[colour] for value, colour in colours.items()):
+        raise UserError(
+            f"{path} holds the colours of '{classes.name}' as a palette, at other values than the classes' ids: "
+            "save it as RGB, or write the ids."
+        )
 
 
 def _from_colours(path: Path, classes: ClassTable, allowed: float) -> tuple[NDArray[np.uint8], int]:

@@ -56,12 +56,17 @@ class Ledger:
     def facts(self, task: str) -> dict[str, Any]:
         """The facts a task returned; raises `UserError` where it has not been done."""
         if task not in self._rows:
-            raise UserError(f"{task} is not prepared: run `snakemake` (or `fewframes prepare`) first.")
+            raise UserError(f"{task} is not prepared: run `snakemake --forcerun prepare plan`.")
         return json.loads(self._rows[task][1])
 
     def fingerprint(self, task: str) -> str:
         """The fingerprint a task was done under; empty where it has not been."""
         return self._rows.get(task, ("", ""))[0]
+
+    def forget(self, tasks: Iterable[str]) -> None:
+        """Forget tasks that are about to be done again: should that fail half-way, they are due whatever happens."""
+        for task in tasks:
+            self._rows.pop(task, None)
 
     def note(self, task: str, fingerprint: str, facts: Mapping[str, Any]) -> None:
         """Remember a task that is done."""
@@ -96,6 +101,9 @@ def prepare(tasks: Iterable[Task], folder: Path, prepared: Path, hashes: Content
             found += 1
     hashes.save()
     known_by = {task.name: fingerprint for task, fingerprint in due}
+    if due:
+        ledger.forget(known_by)
+        ledger.save()
     done = 0
     for name, facts, fault in progress(_results([t for t, _ in due], folder, prepared, workers), "prepare", len(due)):
         if fault:

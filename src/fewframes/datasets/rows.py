@@ -20,7 +20,7 @@ def read_rows(path: Path, columns: Sequence[str], needed: Sequence[str]) -> Iter
         # `-sig`: spreadsheets put a byte order mark in front.
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
-            header = next(reader, [])
+            header = [name.strip() for name in next(reader, [])]
             _check_header(path, header, columns, needed)
             line = reader.line_num + 1
             for cells in reader:
@@ -39,15 +39,27 @@ def read_rows(path: Path, columns: Sequence[str], needed: Sequence[str]) -> Iter
 
 
 def inside(path: str) -> str:
-    """A path in its normal form; raises `UserError` where it leads out of the dataset's folder."""
+    """A path in its normal form; raises `UserError` for one that leads out of the folder or that no CSV can hold."""
     normal = PurePosixPath(path)
     if normal.is_absolute() or ".." in normal.parts:
         raise UserError(
             f"{path!r} leads out of the dataset's folder: give a path within it (a link there may lead elsewhere)."
         )
+    if "\r" in path:
+        raise UserError(f"{path!r} holds a carriage return, which no CSV keeps: rename the file.")
     if str(normal).startswith(PREPARED):
         raise UserError(f"{path!r} begins with '{PREPARED}', which is taken: rename the file.")
     return str(normal)
+
+
+def option_path(key: str, value: object) -> str:
+    """The path that `dataset.options` has under `key`, normal; raises `UserError` for what is none `inside`."""
+    if not isinstance(value, str) or not value:
+        raise UserError(f"dataset.options.{key} is {value!r}: give a path within the dataset's folder.")
+    try:
+        return inside(value)
+    except UserError as error:
+        raise UserError(f"dataset.options.{key}: {error}") from None
 
 
 def is_there(path: Path) -> bool:

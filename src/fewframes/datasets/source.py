@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,11 @@ def reach(there: Callable[[int], bool], limit: int, step: int = 1) -> int:
     return offset
 
 
+def gap(there: Callable[[int], bool], first: int, last: int, offsets: tuple[int, int]) -> bool:
+    """Whether a clip that reaches from `first` to `last` is cut by a gap: within `offsets` there is more beyond it."""
+    return any(map(there, range(offsets[0], first))) or any(map(there, range(last + 1, offsets[1] + 1)))
+
+
 class LeftOut:
     """What a reader found and does not use, by reason: nothing is skipped silently."""
 
@@ -31,8 +37,11 @@ class LeftOut:
         self._names: dict[str, list[str]] = {}
 
     def add(self, reason: str, name: str) -> None:
-        """Note something left out; `reason` completes a sentence such as "3 left out: no image (a, b, c)"."""
-        self._names.setdefault(reason, []).append(name)
+        """Note something left out; `reason` completes a sentence such as "3 left out: no image (a, b, c)".
+
+        What no CSV can hold, of either, is noted as its escape (`\\xe9`, `\\r`).
+        """
+        self._names.setdefault(_writable(reason), []).append(_writable(name))
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -44,6 +53,38 @@ class LeftOut:
         for reason, names in sorted(self._names.items()):
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             yield f"{len(names)} left out: {reason} ({', '.join(sorted(names)[:_NAMED])}{more})"
+
+
+def names(folder: Path, left_out: LeftOut) -> list[str]:
+    """What a folder lists, sorted, without hidden files; nothing where there is no such folder.
+
+    Names that no CSV can hold (not UTF-8, or with a carriage return) are noted in `left_out` and not listed. Raises
+    `UserError` where the folder cannot be read.
+    """
+    try:
+        listed = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}): mend the link or its permissions.") from error
+    if (together := "".join(listed)).isascii() and "\r" not in together:
+        return listed
+    usable = []
+    for name in listed:
+        if _writable(name) == name:
+            usable.append(name)
+        else:
+            reason = "name with a carriage return" if "\r" in name else "name that is not UTF-8"
+            left_out.add(reason, os.fspath(folder / name))
+    return usable
+
+
+def _writable(text: str) -> str:
+    try:
+        raw = text.encode(errors="surrogateescape")  # a file name's odd bytes
+    except UnicodeEncodeError:  # half a character, as JSON can spell
+        raw = text.encode(errors="backslashreplace")
+    return raw.decode(errors="backslashreplace").replace("\r", "\\r")
 
 
 @dataclass(frozen=True)

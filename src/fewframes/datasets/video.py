@@ -2,20 +2,22 @@
 
 Frames are a folder of pictures, in their natural order, or a video, decoded once. Labels are PNGs of ids or of the
 class table's colours. All paths are relative to the dataset's folder and stay within it, though what lies there may
-be a link to elsewhere. Only the folders that the CSV names are looked into, so a loop of links is never followed.
+be a link to elsewhere. No frame may be in clips of two splits, or what is scored would be trained on. Only the folders
+that the CSV names are looked into, so a loop of links is never followed.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fewframes.core.clips import PREPARED, SOURCES, Clip
 from fewframes.core.errors import UserError
+from fewframes.core.images import image_size
 from fewframes.core.progress import say
 from fewframes.datasets.frames import (
     IMAGES,
@@ -29,7 +31,7 @@ from fewframes.datasets.frames import (
 )
 from fewframes.datasets.labelmaps import label_task
 from fewframes.datasets.preparing import Ledger, Task
-from fewframes.datasets.rows import inside, is_there, read_rows
+from fewframes.datasets.rows import inside, is_there, option_path, read_rows
 from fewframes.datasets.source import LeftOut, Source
 
 OPTIONS = ("clips",)
@@ -37,6 +39,8 @@ OPTIONS = ("clips",)
 
 _NEEDED = ("clip", "split", "key")
 _INSTANCES = tuple(f"{kind}_instances" for kind in SOURCES)
+_PLAIN = ("clip", "split", "group")
+"""Columns around whose cells blanks mean nothing; in a path they are part of a name."""
 COLUMNS = (*_NEEDED, "frames", *SOURCES, *_INSTANCES, "group", "truth")
 """Columns that the CSV can have; docs/how-to/own-video.md says what they mean."""
 
@@ -53,17 +57,27 @@ class _Frames:
     stems: Mapping[int, str]
     frames: str = ""
     key: int = 0
+    file: str = ""
+    at: int = 0
     video: str = ""
     linking: tuple[Task, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Annotated:
-    """A row as a clip, with the tasks it takes; its video's frames are decoded with other rows' of that video."""
+    """A row as a clip, with the tasks it takes; its video's frames are decoded with other rows' of that video.
 
+    `labels` are its files as the row names them; `file` is the folder or video of its frames, or the still, whatever
+    links lead there, and `at` its key frame's place in it.
+    """
+
+    line: int
     clip: Clip
+    labels: Mapping[str, str]
     tasks: tuple[Task, ...]
     video: str
+    file: str
+    at: int
 
 
 def prepare(source: Source) -> Iterator[Task]:
@@ -80,6 +94,7 @@ def index(source: Source) -> Iterator[Clip]:
     ledger = Ledger(source.prepared)
     for task in _tasks(rows):
         ledger.facts(task.name)  # raises where it has not been done
+    _refuse(source, len(rows), [(row.line, fault) for row in rows for fault in _sizes(source, row)])
     for row in rows:
         yield row.clip
 
@@ -97,21 +112,66 @@ def _tasks(rows: Iterable[_Annotated]) -> Iterator[Task]:
 
 
 def _annotated(source: Source) -> list[_Annotated]:
-    path = source.folder / str(source.options.get("clips", "clips.csv"))
     rows = _Rows(source)
     read: list[_Annotated] = []
-    faults: list[str] = []
-    for line, row in read_rows(path, COLUMNS, _NEEDED):
+    faults: list[tuple[int, str]] = []
+    for line, row in read_rows(_table(source), COLUMNS, _NEEDED):
         try:
             read.append(rows.read(line, row))
         except UserError as error:
-            faults.append(f"{path}, line {line}: {error}")
-    for fault in faults:
-        say(f"fault: {fault}")
-    if faults:
-        total = len(read) + len(faults)
-        raise UserError(f"{len(faults)} of {total} rows cannot be used, the first: {faults[0]}")
+            faults.append((line, str(error)))
+    total = len(read) + len(faults)
+    _refuse(source, total, sorted([*faults, *_shared(map(rows.in_one_place, read), source.classes.offsets)]))
     return read
+
+
+def _table(source: Source) -> Path:
+    return source.folder / option_path("clips", source.options.get("clips", "clips.csv"))
+
+
+def _refuse(source: Source, total: int, faults: Sequence[tuple[int, str]]) -> None:
+    """Say each fault with its line, and raise `UserError` for the first, if there is one."""
+    said = [f"{_table(source)}, line {line}: {fault}" for line, fault in faults]
+    for fault in said:
+        say(f"fault: {fault}")
+    if said:
+        lines = len({line for line, _ in faults})
+        raise UserError(f"{lines} of {total} rows cannot be used, the first: {said[0]}")
+
+
+def _shared(rows: Iterable[_Annotated], offsets: tuple[int, int]) -> Iterator[tuple[int, str]]:
+    """The faults of rows whose frames are also those of a row above of another split."""
+    apart = offsets[1] - offsets[0] + 1
+    of_file: dict[str, list[_Annotated]] = {}
+    for row in rows:
+        of_file.setdefault(row.file, []).append(row)
+    found: dict[int, str] = {}
+    for those in of_file.values():
+        those.sort(key=lambda row: row.at + row.clip.first)
+        for position, row in enumerate(those):
+            for other in those[position + 1 :]:
+                if other.at + other.clip.first > row.at + row.clip.last:
+                    break
+                if other.clip.split != row.clip.split:
+                    above, below = sorted((row, other), key=lambda r: r.line)
+                    found.setdefault(
+                        below.line,
+                        f"its frames are partly those of line {above.line} in split '{above.clip.split}': give both "
+                        f"one split, or annotate frames that are at least {apart} apart.",
+                    )
+    yield from found.items()
+
+
+def _sizes(source: Source, row: _Annotated) -> Iterator[str]:
+    """The faults of labels that are not of their frame's size (headers only)."""
+    height, width = image_size(source.root / row.clip.image)
+    for column, path in row.labels.items():
+        found = image_size(source.folder / path)
+        if found != (height, width):
+            yield (
+                f"'{column}' names {path!r}, which is {found[1]}x{found[0]}, but its frame is {width}x{height}: "
+                "make the label at its frame's size."
+            )
 
 
 class _Rows:
@@ -122,9 +182,11 @@ class _Rows:
         self._names: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
         self._met: dict[tuple[str, ...], int] = {}
+        self._places: dict[str, dict[str, int]] = {}
 
     def read(self, line: int, row: Mapping[str, str]) -> _Annotated:
         """A row, checked; raises `UserError`, a sentence to stand behind the line's number, for its first fault."""
+        row = {column: cell.strip() if column in _PLAIN or not cell.strip() else cell for column, cell in row.items()}
         if not _ID.fullmatch(row["clip"]):
             raise UserError(f"the clip id {row['clip']!r} must be letters, digits, '.', '_' and '-': rename it.")
         self._meet(line, ("clip", row["clip"]), f"the clip id '{row['clip']}'")
@@ -132,6 +194,9 @@ class _Rows:
             raise UserError("'split' is empty: name one, such as train or val.")
         if not row["fine"] and not row["coarse"]:
             raise UserError("'fine' and 'coarse' are both empty: name at least one label.")
+        for kind, instances in zip(SOURCES, _INSTANCES, strict=True):
+            if row[instances] and not row[kind]:
+                raise UserError(f"'{instances}' is given but '{kind}' is empty: name the label of these objects too.")
         found = self._frames(row)
         frame = (found.video, str(found.key)) if found.video else (found.image,)
         self._meet(line, ("frame", *frame), f"the frame {row['key']!r}")
@@ -152,7 +217,13 @@ class _Rows:
             truth=truth,
             **paths,
         )
-        return _Annotated(clip, (*drawing, *found.linking, *linking), found.video)
+        return _Annotated(line, clip, labels, (*drawing, *found.linking, *linking), found.video, found.file, found.at)
+
+    def in_one_place(self, row: _Annotated) -> _Annotated:
+        """The row; where it is a still among the frames of others, with its place among them."""
+        folder, name = os.path.split(row.file)
+        place = self._places.get(folder, {}).get(name)
+        return row if place is None else replace(row, file=folder, at=place)
 
     def _meet(self, line: int, key: tuple[str, ...], what: str) -> None:
         first = self._met.setdefault(key, line)
@@ -162,7 +233,7 @@ class _Rows:
     def _frames(self, row: Mapping[str, str]) -> _Frames:
         if not row["frames"]:
             image = self._file(row, "key", IMAGES)
-            return _Frames(image, group=image, stems={0: ""})
+            return _Frames(image, group=image, stems={0: ""}, file=self._real(image))
         path = inside(row["frames"])
         if is_there(self._source.folder / path) and (self._source.folder / path).is_dir():
             return self._in_folder(row, path)
@@ -173,8 +244,10 @@ class _Rows:
             self._names[folder], others = frame_names(self._source.folder / folder)
             for name in others:
                 self._source.left_out.add("no picture, among frames", f"{folder}/{name}")
+            self._places[self._real(folder)] = {name: place for place, name in enumerate(self._names[folder])}
         names, key = self._names[folder], row["key"]
         if key not in names:
+            self._refuse_blanks("key", key, key.strip() in names)
             raise UserError(
                 f"'key' is {key!r}, no file of {folder!r}: give a picture's name there, such as {names[0]!r}."
             )
@@ -185,25 +258,29 @@ class _Rows:
         offsets = self._reach(at, len(names))
         files = {offset: str(PurePosixPath(folder, names[at + offset])) for offset in offsets}
         stems = {offset: PurePosixPath(file).stem for offset, file in files.items()}
-        image = files[0]
+        image, file = files[0], self._real(folder)
         if len(files) == 1:
-            return _Frames(image, folder, stems)
+            return _Frames(image, folder, stems, file=file, at=at)
         if series := counted(list(files.values()), -offsets[0]):
-            return _Frames(image, folder, stems, *series)
+            return _Frames(image, folder, stems, *series, file=file, at=at)
         linking = link_task(row["clip"], {at + o: os.path.abspath(self._source.folder / f) for o, f in files.items()})
         pattern = linked(row["clip"], PurePosixPath(files[offsets[0]]).suffix)
-        return _Frames(image, folder, stems, pattern, at, linking=(linking,))
+        return _Frames(image, folder, stems, pattern, at, file, at, linking=(linking,))
 
     def _in_video(self, row: Mapping[str, str], video: str) -> _Frames:
         if video not in self._counts:
             self._counts[video] = frame_count(self._source.folder / video)
-        count, key = self._counts[video], row["key"]
+        count, key = self._counts[video], row["key"].strip()
         if not _NUMBER.fullmatch(key) or int(key) >= count:
             raise UserError(f"'key' is {key!r}, but {video!r} has the frames 0 to {count - 1}: give one's number.")
         number = int(key)
         stems = {offset: f"{number + offset:06d}" for offset in self._reach(number, count)}
         pattern = linked(row["clip"], ".png")
-        return _Frames(pattern.format(frame=number), video, stems, pattern, number, video)
+        file = self._real(video)
+        return _Frames(pattern.format(frame=number), video, stems, pattern, number, file, number, video)
+
+    def _real(self, path: str) -> str:
+        return os.path.realpath(self._source.folder / path)
 
     def _reach(self, at: int, count: int) -> range:
         """The offsets that the class table allows and that exist, of `count` frames, around the one at `at`."""
@@ -218,6 +295,7 @@ class _Rows:
         files = {o: str(PurePosixPath(folder, f"{stem}.png")) for o, stem in found.stems.items()}
         there = [offset for offset, file in files.items() if is_there(self._source.truth / file)]
         if not there:
+            self._refuse_blanks("truth", row["truth"], is_there(self._source.truth / row["truth"].strip()))
             raise UserError(
                 f"'truth' names {folder!r}, where no frame of the clip has a label below {self._source.truth}: "
                 f"name them like the frames, such as {PurePosixPath(files[0]).name!r}."
@@ -229,6 +307,10 @@ class _Rows:
         )
         return linked(row["clip"], ".png", "truth"), (linking,)
 
+    def _refuse_blanks(self, column: str, cell: str, there_without: bool) -> None:
+        if cell != cell.strip() and there_without:
+            raise UserError(f"'{column}' is {cell!r}, with blanks around the name: remove them.")
+
     def _label(self, row: Mapping[str, str], column: str) -> str:
         return self._file(row, column, (".png",))
 
@@ -236,6 +318,7 @@ class _Rows:
         """The path in a column, normal; raises `UserError` unless such a file is there."""
         path = inside(row[column])
         if not is_there(self._source.folder / path):
+            self._refuse_blanks(column, row[column], is_there(self._source.folder / inside(row[column].strip())))
             raise UserError(f"'{column}' names {path!r}, which does not exist: restore it, or correct the path.")
         if not (self._source.folder / path).is_file() or PurePosixPath(path).suffix.lower() not in suffixes:
             raise UserError(f"'{column}' names {path!r}, which is not {what} ({', '.join(suffixes)}): convert it.")

@@ -30,7 +30,7 @@ from fewframes.core.labels import load_class_table
 from fewframes.datasets.frames import link_task, linked
 from fewframes.datasets.labelmaps import vps_instance_task, vps_label_task
 from fewframes.datasets.preparing import Ledger, Task
-from fewframes.datasets.source import LeftOut, Source, reach
+from fewframes.datasets.source import LeftOut, Source, names, reach
 
 OPTIONS = ()
 """This layout leaves nothing open."""
@@ -104,7 +104,9 @@ def prepare(source: Source) -> Iterator[Task]:
     yield from truth_tasks(source.folder)
     for found, clip in _clips(source, said_by_index):
         if clip.frames.startswith(PREPARED):
-            yield link_task(clip.id, found.images)
+            # Absolute: links to another folder's files of the same names would otherwise be taken for these.
+            files = {number: os.path.abspath(source.folder / path) for number, path in found.images.items()}
+            yield link_task(clip.id, files)
         if clip.fine_instances.startswith(PREPARED):
             panoptic = _panoptic(source, found)
             yield vps_instance_task(panoptic, clip.fine_instances.removeprefix(PREPARED), source.classes)
@@ -129,7 +131,7 @@ def _clips(source: Source, left_out: LeftOut) -> Iterator[tuple[_Annotated, Clip
         raise UserError(
             f"dataset.classes is '{source.classes.name}': set cityscapes, the classes Cityscapes-VPS is in."
         )
-    series = {split: _names(source.folder / split / "img_all") for split in _SPLITS}
+    series = {split: frozenset(names(source.folder / split / "img_all", left_out)) for split in _SPLITS}
     for found in _annotated(source.folder, left_out):
         if found.key not in found.labels:
             reason = "the 20th frame has no label: merge Cityscapes' gtFine as the dataset's DATASET.md says"
@@ -205,7 +207,7 @@ def _annotated(folder: Path, left_out: LeftOut) -> list[_Annotated]:
     clips: dict[tuple[str, str], _Annotated] = {}
     for split in _SPLITS:
         for kind in (*_LABELS, "img"):
-            for name in sorted(_names(folder / split / kind)):
+            for name in names(folder / split / kind, left_out):
                 match = _NAME.fullmatch(name)
                 if not match:
                     left_out.add("not named as Cityscapes-VPS names its files", f"{split}/{kind}/{name}")
@@ -217,7 +219,3 @@ def _annotated(folder: Path, left_out: LeftOut) -> list[_Annotated]:
                 files = clip.images if kind == "img" else clip.labels
                 files.setdefault(int(match["frame"]), f"{split}/{kind}/{name}")
     return [clips[place] for place in sorted(clips)]
-
-
-def _names(folder: Path) -> frozenset[str]:
-    return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()

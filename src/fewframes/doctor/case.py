@@ -32,24 +32,27 @@ _WORTH_PROCESSES = 64
 class Case:
     """What the groups of an examination look at, and what one leaves to the next.
 
-    `clips` are what the reader lists, `undone` the tasks of preparation that are still to do, `prepared_from` the
-    first folders of what they read. `tree` has the names of the files in every folder, by its path below the
-    dataset's; `dead_links` and `loops` were met on the walk. `flawed` are paths with a fault, `gapped` clips with a
-    hole.
+    `clips` are what the reader lists, `undone` the tasks of preparation that are still to do, `prepared_from`
+    what all of them read. `tree` has the names of the files in every folder, by its path below the
+    dataset's; `dead_links` and `loops` were met on the walk. `flawed` are paths with a fault. `deep` has every frame
+    decoded, `named_split` tells whether the config itself names evaluation.split, and `refused` whether the reader or
+    its preparation stopped.
     """
 
     study: Study
     config: dict[str, Any]
     source: Source
     workers: int
+    deep: bool = False
+    named_split: bool = False
+    refused: bool = False
     clips: list[Clip] = field(default_factory=list)
     undone: list[Task] = field(default_factory=list)
-    prepared_from: set[str] = field(default_factory=set)
+    prepared_from: tuple[str, ...] = ()
     tree: dict[str, list[str]] = field(default_factory=dict)
     dead_links: dict[str, str] = field(default_factory=dict)
     loops: list[str] = field(default_factory=list)
     flawed: set[str] = field(default_factory=set)
-    gapped: set[str] = field(default_factory=set)
 
     @property
     def train_split(self) -> str:
@@ -89,6 +92,32 @@ class Case:
     def cut(self) -> list[Clip]:
         """The finely annotated clips with frames whose ends do not reach as far as the class table says."""
         return [c for c in self.clips if c.fine and c.frames and (c.first, c.last) != _ends(self.span(c))]
+
+    @cached_property
+    def gaps(self) -> dict[str, tuple[str, int]]:
+        """The frames that a clip lacks though others lie beyond them: its id and their offset, by their path."""
+        gaps = {}
+        for clip in self.cut:
+            beyond = [o for o in self.span(clip) if not clip.first <= o <= clip.last]
+            there = [o for o in beyond if (self.source.root / clip.image_at(o)).is_file()]
+            for offset in sorted(set(beyond) - set(there)):
+                if any(0 < offset < t or t < offset < 0 for t in there):
+                    gaps[clip.image_at(offset)] = clip.id, offset
+        return gaps
+
+    @property
+    def gapped(self) -> list[Clip]:
+        """The clips with such a hole."""
+        ids = {clip for clip, _ in self.gaps.values()}
+        return [clip for clip in self.cut if clip.id in ids]
+
+    @property
+    def used(self) -> list[Clip]:
+        """The clips whose frames are read: trained on, scored or measured; all where the config asks for nothing."""
+        study = self.study
+        trained = [*self.eligible, *self.finely(self.evaluated_split)] if study.experiments else []
+        measured = [c for c in self.clips if c.split in study.measured_splits and c.truth and c.fine]
+        return trained + (measured if study.measured else []) or self.clips
 
     def truths(self, clip: Clip) -> Iterator[str]:
         """The dense labels that quality would read for a clip, where they exist; paths as `Root` takes them."""

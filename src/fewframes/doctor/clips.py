@@ -46,6 +46,7 @@ def examine_clips(case: Case) -> Group:
             group.add(FAULT, "ids that two clips share", first.id, mend, f"{first.image} and {second.image}")
     _note_reach(case, group)
     _note_losses(case, group)
+    _note_memory(case, group)
     compared = _compare_key_frames(case, group)
     told = f"; {plural(compared, 'key frame')} compared with their sequences" if compared else ""
     group.summary = f"{plural(len(case.clips), 'clip')}{told}"
@@ -62,9 +63,10 @@ def _note_reach(case: Case, group: Group) -> None:
         parts.append(f"{len(fine) - sum(n for _, n in reaches.most_common(_REACHES)):,} otherwise")
     if parts:
         group.facts.append(f"reach: {', '.join(parts)}")
+    gapped = {clip.id for clip in case.gapped}
     for clip in case.cut:
         # A hole is the loss of a file, and is said among the files.
-        if clip.id not in case.gapped:
+        if clip.id not in gapped:
             mend = "Restore the missing frames if there are any; if the video ends there, go on."
             detail = _span(clip.first, clip.last)
             group.add(WARNING, f"clips that do not reach {_span(*case.source.classes.offsets)}", clip.id, mend, detail)
@@ -77,7 +79,7 @@ def _note_losses(case: Case, group: Group) -> None:
     if not experiments or not case.reasons:
         return
     remain = len(case.reasons) - len(lost)
-    group.facts.append(f"{remain:,} of {plural(len(case.reasons), 'training clip')} serve every chosen experiment")
+    group.facts.append(f"{remain:,} of {plural(len(case.reasons), 'training clip')} can serve every chosen experiment")
     if not lost:
         return
     costs = {e.id: sum(bool(ineligible(clip, [e], past)) for clip in lost) for e in experiments}
@@ -88,6 +90,23 @@ def _note_losses(case: Case, group: Group) -> None:
     mend = f"They are left out of all experiments because of: {losing}. Restore what they lack, or drop those."
     for clip in lost:
         group.add(severity, "clips that cannot serve every chosen experiment", clip.id, mend, case.reasons[clip.id])
+
+
+def _note_memory(case: Case, group: Group) -> None:
+    """Note the frames to score that lack the earlier frames which a network reads: each is then its own memory."""
+    past, scored = case.study.past_frames, case.finely(case.evaluated_split)
+    if not case.study.experiments or not past:
+        return
+    alone = [clip for clip in scored if not clip.memory_at(0, past)]
+    trained = any(clip.memory_at(0, past) for clip in case.finely(case.train_split))
+    severity = FAULT if len(alone) == len(scored) and trained else WARNING
+    mend = (
+        f"Restore the frames before them (evaluation.split is '{case.evaluated_split}'): each is its own memory now, "
+        f"so that the score of {len(alone):,} of {len(scored):,} is that of a network without memory."
+    )
+    for clip in alone:
+        what = "frames to score without the earlier frames that a network reads"
+        group.add(severity, what, clip.id, mend, f"no {plural(past, 'frame')} before it")
 
 
 def _compare_key_frames(case: Case, group: Group) -> int:

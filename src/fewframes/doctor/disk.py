@@ -87,7 +87,7 @@ def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, floa
         runs = [run for run in case.study.runs if run.startswith(f"{network}/")]
         due = [r for r in runs if not (Path(case.study.folder) / "runs" / r / "model.safetensors").is_file()]
         scores = 8 * len(case.source.classes.names) ** 2 * len(case.finely(case.evaluated_split))
-        how = f"{_of(len(due), len(runs))} trainings, {readable(size.model)} each"
+        how = f"{_of(len(due), len(runs), 'training')}, {readable(size.model)} each"
         parts.append((f"{network} models", how, len(due) * (size.model + scores)))
         once = min(_AT_ONCE, len(due))
         how = f"{once} at once, {readable(size.checkpoint)} each, twice while one is replaced"
@@ -112,7 +112,7 @@ def _labels(case: Case, stage: str, method: str, wanted: set[tuple[str, int]], p
     clips = {clip for clip, _ in made}
     due = {(c, o) for c, o in wanted if (c, o) not in made and not (o == 0 and c in clips)}
     size, how = _size_of_one(folder / "labels", _BYTES_A_PIXEL.get(method, _BYTES_OTHERWISE) * pixels)
-    return f"{stage} {method}", f"{_of(len(due), len(wanted))} labels, {readable(size)} each ({how})", len(due) * size
+    return f"{stage} {method}", f"{_of(len(due), len(wanted), 'label')}, {readable(size)} each ({how})", len(due) * size
 
 
 def _made(path: Path) -> list[tuple[str, int]]:
@@ -141,5 +141,5 @@ def _pixels(case: Case) -> int:
     return _UNKNOWN_PIXELS
 
 
-def _of(due: int, all_: int) -> str:
-    return f"{due:,}" if due == all_ else f"{due:,} of {all_:,}"
+def _of(due: int, all_: int, word: str) -> str:
+    return plural(due, word) if due == all_ else f"{due:,} of {plural(all_, word)}"

@@ -5,8 +5,12 @@ One job a clip, done in worker processes: a tree of Cityscapes' size has 150,000
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +36,7 @@ KINDS = {
     "empty": (FAULT, "empty, of zero bytes", _RESTORE),
     "short": (FAULT, "cut short", _RESTORE),
     "damaged": (FAULT, "damaged", _RESTORE),
+    "foreign": (FAULT, "no images", "Download them again: an error page or another file was saved in their place."),
     "unreadable": (FAULT, "not readable", "Mend their permissions, or replace them with intact copies."),
     "deep": (FAULT, "images of more than 8 bits a channel", "Convert them to 8 bits."),
     "mode": (FAULT, "images neither grey nor RGB", "Convert them to 8-bit RGB."),
@@ -44,10 +49,16 @@ KINDS = {
 }
 """The flaws a file can have: severity, what it is called, and the mend."""
 
+_CORRUPT = "Corrupt JPEG data: "
+"""How libjpeg begins what it says on stderr, and only there, of damage that it drew over."""
+
 
 @dataclass(frozen=True)
 class Job:
-    """The files of one clip, by what they must be; paths as `Root` takes them. `decoded` are labels to look into."""
+    """The files of one clip, by what they must be; paths as `Root` takes them.
+
+    `decoded` are labels to look into; `deep` has also the image and the frames decoded.
+    """
 
     image: str = ""
     frames: tuple[str, ...] = ()
@@ -55,6 +66,7 @@ class Job:
     instances: tuple[str, ...] = ()
     loose: tuple[str, ...] = ()
     decoded: frozenset[str] = frozenset()
+    deep: bool = False
 
 
 @dataclass
@@ -64,19 +76,21 @@ class Outcome:
     files: int = 0
     flaws: list[tuple[str, str, str]] = field(default_factory=list)
     ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    pictures: int = 0
 
 
 def examine_files(case: Case) -> tuple[Group, dict[str, tuple[int, ...]]]:
     """Look at all files of the clips; returns also the ids that each decoded label holds, by its path."""
     group = Group("Files")
     ids: dict[str, tuple[int, ...]] = {}
-    files = 0
+    files = pictures = 0
     flaws: dict[tuple[str, str], str] = {}
     for outcome in case.shared(functools.partial(examine_job, root=case.source.root), list(_jobs(case)), "files"):
         files += outcome.files
+        pictures += outcome.pictures
         ids.update(outcome.ids)
         flaws.update({(kind, path): detail for kind, path, detail in outcome.flaws})
-    flaws.update({("gap", path): detail for path, detail in _gaps(case)})
+    flaws.update({("gap", path): f"offset {offset:+d} of {clip}" for path, (clip, offset) in case.gaps.items()})
     for (kind, path), detail in sorted(flaws.items()):
         severity, what, mend = KINDS[kind]
         group.add(severity, what, shown(path), mend, detail)
@@ -89,7 +103,8 @@ def examine_files(case: Case) -> tuple[Group, dict[str, tuple[int, ...]]]:
     for link in case.loops:
         mend = "Delete the link: whatever follows links would never end."
         group.add(WARNING, "links to a folder above themselves", link, mend)
-    group.summary = f"{files:,} looked at, {plural(len(ids), 'label')} decoded"
+    frames = f" and {plural(pictures, 'frame')}" if case.deep else ""
+    group.summary = f"{files:,} looked at, {plural(len(ids), 'label')}{frames} decoded"
     return group, ids
 
 
@@ -97,9 +112,11 @@ def examine_job(job: Job, root: Root) -> Outcome:
     """Look at the files of one clip."""
     outcome = Outcome()
     check = functools.partial(_checked, outcome, root)
-    key = check(job.image, _as_image) if job.image else None
+    picture = _as_whole_image if job.deep else _as_image
+    key = check(job.image, picture) if job.image else None
     for path in job.frames:
-        _compare(outcome, path, check(path, _as_image), key)
+        _compare(outcome, path, check(path, picture), key)
+    outcome.pictures = outcome.files if job.deep else 0
     for path in job.instances:
         _compare(outcome, path, check(path, _as_instances), key)
     for path in job.labels:
@@ -145,6 +162,34 @@ def _as_image(path: Path, header: Header) -> None:
         raise FlawError("deep", f"{header.bits} bits")
     if header.bits == 1 or header.channels == 2 or (header.channels == 4 and not header.png):
         raise FlawError("mode", f"{plural(header.channels, 'channel')} of {plural(header.bits, 'bit')}")
+
+
+def _as_whole_image(path: Path, header: Header) -> None:
+    _as_image(path, header)
+    data = np.frombuffer(whole(path), np.uint8)
+    with _said() as said:
+        picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise FlawError("damaged", "it cannot be decoded")
+    if said and said[0].startswith(_CORRUPT):
+        raise FlawError("damaged", said[0].removeprefix(_CORRUPT).strip())
+
+
+@contextlib.contextmanager
+def _said() -> Iterator[list[str]]:
+    """The lines that C libraries write to stderr meanwhile."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        try:
+            os.dup2(file.fileno(), 2)
+            yield lines
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        file.seek(0)
+        lines += file.read().decode(errors="replace").splitlines()
 
 
 def _as_label(path: Path, header: Header) -> None:
@@ -204,7 +249,9 @@ def _jobs(case: Case) -> Iterator[Job]:
         seen.update(fresh)
         return tuple(fresh)
 
-    for clip in case.clips:
+    used = {clip.id for clip in case.used} if case.deep else set()
+    # Of clips that share frames, those whose frames are decoded come first.
+    for clip in sorted(case.clips, key=lambda clip: clip.id not in used):
         decoded = {clip.fine} | ({clip.coarse} if case.trains_on_coarse(clip) else set())
         yield Job(
             image="" if clip.image in undone else clip.image,
@@ -212,6 +259,7 @@ def _jobs(case: Case) -> Iterator[Job]:
             labels=new([clip.fine, clip.coarse, *case.truths(clip)]),
             instances=new([clip.fine_instances, clip.coarse_instances]),
             decoded=frozenset(decoded - {""} - undone),
+            deep=clip.id in used,
         )
     for task in case.undone:
         if inputs := new(task.inputs):
@@ -220,15 +268,3 @@ def _jobs(case: Case) -> Iterator[Job]:
         # Whose frames they are shows only when all is prepared: every picture is looked at by itself.
         for folder, names in case.tree.items():
             yield Job(loose=new(f"{folder}/{name}" for name in names if Path(name).suffix.lower() in _PICTURES))
-
-
-def _gaps(case: Case) -> Iterator[tuple[str, str]]:
-    """Frames that a clip lacks though others lie beyond them."""
-    for clip in case.cut:
-        beyond = [o for o in case.span(clip) if not clip.first <= o <= clip.last]
-        there = [o for o in beyond if (case.source.root / clip.image_at(o)).is_file()]
-        missing = [o for o in set(beyond) - set(there) if any(0 < o < t or t < o < 0 for t in there)]
-        if missing:
-            case.gapped.add(clip.id)
-        for offset in sorted(missing):
-            yield clip.image_at(offset), f"offset {offset:+d} of {clip.id}"

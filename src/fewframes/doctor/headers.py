@@ -15,6 +15,7 @@ from fewframes.core.images import MAX_PIXELS, image_mode, image_size
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_SIGNATURES = (_PNG, _JPEG)
 _HEAD = 1024
 """Bytes that nearly always hold all of a PNG's chunks before its pixels."""
 _TAIL = 4096
@@ -22,6 +23,8 @@ _TAIL = 4096
 _GREY, _PALETTE = 0, 3
 """PNG's colour types of one value a pixel (the PNG specification, 11.2.2)."""
 _SENSELESS = "its header makes no sense"
+_BEGINNING = 16
+"""Characters or bytes of what is no image that are shown."""
 _CHANNELS = {_GREY: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
 
 
@@ -65,8 +68,10 @@ def inspect(path: Path) -> Header:
                 header = _png(file, head, tail)
             elif head.startswith(_JPEG):
                 header = _jpeg(file, tail)
+            elif any(signature.startswith(head) for signature in _SIGNATURES):
+                raise FlawError("short")
             else:
-                header = _other(path)
+                header = _other(path, head)
     except OSError as error:
         raise absent(path, error) from None
     if header.height * header.width > MAX_PIXELS:
@@ -113,7 +118,7 @@ def _png(file: io.FileIO, head: bytes, tail: bytes) -> Header:
     if not tail.endswith(_PNG_END) and _PNG_END not in tail:
         raise FlawError("short")
     if colour not in _CHANNELS or not width or not height:
-        raise FlawError("unreadable", _SENSELESS)
+        raise FlawError("damaged", _SENSELESS)
     if _animated(file, head):
         raise FlawError("animated")
     return Header(height, width, bits, _CHANNELS[colour], colour == _PALETTE, png=True)
@@ -143,7 +148,7 @@ def _jpeg(file: io.FileIO, tail: bytes) -> Header:
         file.seek(place)
         mark = file.read(10) or b""
         if len(mark) < 10 or mark[0] != 0xFF:
-            raise FlawError("unreadable", _SENSELESS)
+            raise FlawError("damaged", _SENSELESS)
         _, kind, length, bits, height, width, channels = struct.unpack(">BBHBHHB", mark)
         # Start of frame, of any coding: all of 0xC0 to 0xCF but three (ITU-T T.81, table B.1).
         if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
@@ -151,10 +156,19 @@ def _jpeg(file: io.FileIO, tail: bytes) -> Header:
         place += 1 if kind == 0xFF else 2 + length  # 0xFF may be repeated before a mark
 
 
-def _other(path: Path) -> Header:
+def _other(path: Path, head: bytes) -> Header:
     try:
         height, width = image_size(path)
         mode = image_mode(path)
-    except UserError as error:
-        raise FlawError("unreadable", str(error).removeprefix(f"{path} ").partition(": ")[0]) from None
+    except UserError:
+        raise FlawError("foreign", f"begins with {_beginning(head)}") from None
     return Header(height, width, 16 if mode.startswith("I") else 8, 1 if mode in ("L", "P") else 3, mode == "P")
+
+
+def _beginning(head: bytes) -> str:
+    """How a file begins, as text where it is some: an error page in an image's place."""
+    if not head.strip(b"\0"):
+        return "zero bytes"
+    text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")[:_BEGINNING]
+    line = text.partition("\n")[0].rstrip()
+    return f"'{line}'" if line.isprintable() and line else f"the bytes {head[:_BEGINNING].hex(' ')}"

@@ -101,8 +101,8 @@ class Report:
 
 
 def plural(count: int, word: str) -> str:
-    """`1 fault`, `2 faults`, `1,234 faults`."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+    """`1 fault`, `2 faults`, `1,234 faults`, `2 classes`."""
+    return f"{count:,} {word}{'' if count == 1 else 'es' if word.endswith('s') else 's'}"
 
 
 def _of(group: Group, severity: str) -> list[Finding]:
@@ -110,7 +110,7 @@ def _of(group: Group, severity: str) -> list[Finding]:
 
 
 def _group(group: Group) -> Iterator[str]:
-    mark = "·" if not group.examined else "✗" if _of(group, FAULT) else "!" if group.findings else "✓"
+    mark = "✗" if _of(group, FAULT) else "·" if not group.examined else "!" if group.findings else "✓"
     yield from _wrapped(f"{mark} {group.name:<10}", group.summary)
     for fact in group.facts:
         yield from _wrapped(" " * 12, fact)

@@ -36,9 +36,10 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def examine_config(config: dict[str, Any], repository: Path, workers: int) -> tuple[Group, Case | None]:
+def examine_config(config: dict[str, Any], repository: Path, workers: int, deep: bool) -> tuple[Group, Case | None]:
     """Check the config (its defaults are filled in); returns also the case, where one can be made."""
     group = Group("Config")
+    named_split = "split" in (config.get("evaluation") or {})
     if not _valid(group, config, repository):
         return group, None
     _check_experiments(group, config, repository / "workflow" / "experiments" / "catalogue.yaml")
@@ -55,7 +56,8 @@ def examine_config(config: dict[str, Any], repository: Path, workers: int) -> tu
     try:
         classes = load_class_table(settings["classes"])
     except UserError as error:
-        group.refused("class table that cannot be read", "dataset.classes", error)
+        mend = "Correct the class table, or name another (dataset.classes)."
+        group.add(FAULT, "class table that cannot be read", "dataset.classes", mend, str(error))
         return group, None
     truth = Path(settings["truth"]) if settings["truth"] else None
     prepared = Path(study.folder) / PREPARED_FOLDER
@@ -67,7 +69,7 @@ def examine_config(config: dict[str, Any], repository: Path, workers: int) -> tu
     except UserError as error:
         group.refused("what the reader would refuse", "dataset.options", error)
         return group, None
-    return group, Case(study, config, source, workers)
+    return group, Case(study, config, source, workers, deep, named_split)
 
 
 def _valid(group: Group, config: dict[str, Any], repository: Path) -> bool:
@@ -79,7 +81,7 @@ def _valid(group: Group, config: dict[str, Any], repository: Path) -> bool:
 
     schema = repository / "workflow" / "schemas" / "config.schema.yaml"
     if not schema.is_file():
-        raise UserError(f"There is no {schema}: run the doctor in the repository's folder.")
+        raise UserError(f"There is no {schema}: run the doctor in the repository's folder, or name it (--repository).")
     try:
         validate(config, str(schema.absolute()))
     except WorkflowError as error:

@@ -33,7 +33,11 @@ def examine_weights(training: Mapping[str, Mapping[str, Any]], classes: int) -> 
     for name, block in training.items():
         settings = {"name": name, **block.get("network", {})}
         key = f"training.{name}.network.pretrained"
-        fit = _check_file(group, key, settings)
+        checksum = block.get("pretrained_sha256") or ""
+        if checksum and not settings.get("pretrained"):
+            mend = "Name the file of weights that it is of, or set the checksum to null."
+            group.add(FAULT, "checksums of no weights", f"training.{name}.pretrained_sha256", mend, f"{key} is null")
+        fit = _check_file(group, key, settings.get("pretrained"), checksum)
         size = _size(group, name, key, settings if fit else settings | {"pretrained": None}, block, classes)
         if size:
             sizes[name] = size
@@ -43,8 +47,7 @@ def examine_weights(training: Mapping[str, Mapping[str, Any]], classes: int) -> 
     return group, sizes
 
 
-def _check_file(group: Group, key: str, settings: Mapping[str, Any]) -> bool:
-    path = settings.get("pretrained")
+def _check_file(group: Group, key: str, path: str | None, checksum: str) -> bool:
     if not path:
         return True
     if not Path(path).is_file():
@@ -52,7 +55,7 @@ def _check_file(group: Group, key: str, settings: Mapping[str, Any]) -> bool:
         group.add(FAULT, "weights that are absent", path, mend, key)
         return False
     try:
-        check_weights(path, settings.get("pretrained_sha256") or "")
+        check_weights(path, checksum)
     except UserError as error:
         group.refused("weights of a wrong checksum", path, error)
         return False

@@ -45,7 +45,7 @@ def ineligible(clip: Clip, experiments: Iterable[Experiment], past_frames: int) 
         if not clip.has(offset):
             return f"no frame at offset {offset:+d}"
         if past_frames and not clip.memory_at(offset, past_frames):
-            return f"no {past_frames} frame(s) before offset {offset:+d}"
+            return f"no past frame for the network at offset {offset:+d} (it looks {past_frames} back)"
     return ""
 
 
@@ -80,6 +80,13 @@ def needed_labels(
                 elif pick.kind == "refined":
                     refined.add(pick.clip.id)
     return pseudo, refined
+
+
+def labels_for_all(clips: Iterable[Clip], split: str, offsets: tuple[int, int]) -> dict[str, set[int]]:
+    """The frames from the first to the last of `offsets`, by id of every finely annotated clip of a split."""
+    span = range(offsets[0], offsets[1] + 1)
+    wanted = {c.id: {o for o in span if o and c.has(o)} for c in clips if c.split == split and c.fine}
+    return {clip: found for clip, found in wanted.items() if found}
 
 
 def measured_labels(clips: Iterable[Clip], splits: Collection[str], reach: int) -> dict[str, set[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,10 @@ from pathlib import Path
 from fewframes.core.clips import SOURCES, Clip, Folder, Root, shard_of, stamp, write_clips
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
+from fewframes.core.labels import ClassTable
 from fewframes.core.progress import say
 from fewframes.experiments.corrected import adopt_corrections
-from fewframes.experiments.manifests import ineligible, measured_labels, needed_labels
+from fewframes.experiments.manifests import ineligible, labels_for_all, measured_labels, needed_labels
 from fewframes.experiments.schemes import Experiment
 
 
@@ -20,16 +22,19 @@ from fewframes.experiments.schemes import Experiment
 class Request:
     """What the config asks for: experiments in draws, and labels to measure on the clips of `measured` splits.
 
-    `reach` is how far from the key frame those are wanted, in frames; `corrections` is
-    the folder of labels that people corrected.
+    `reach` is how far from the key frame those are wanted, in frames. `offsets`, a first and a last one, are labelled
+    on every finely annotated clip of `split`, experiments or not. `corrections` is the folder of labels that people
+    corrected.
     """
 
     experiments: Sequence[Experiment]
     draws: Sequence[int]
     past_frames: int
+    classes: ClassTable
     split: str = "train"
     measured: Sequence[str] = field(default=())
     reach: int = 0
+    offsets: tuple[int, int] | None = None
     corrections: Path | None = None
 
 
@@ -41,7 +46,10 @@ def write_plan(clips: Sequence[Clip], root: Root, request: Request, shards: int,
     """
     eligible = _write_eligible(clips, request, out)
     pseudo, refined = needed_labels(request.experiments, eligible, request.draws)
-    for clip_id, offsets in measured_labels(clips, request.measured, request.reach).items():
+    anyway = [measured_labels(clips, request.measured, request.reach)]
+    if request.offsets:
+        anyway.append(labels_for_all(clips, request.split, request.offsets))
+    for clip_id, offsets in itertools.chain.from_iterable(asked.items() for asked in anyway):
         pseudo.setdefault(clip_id, set()).update(offsets)
     hashes = ContentHashes(out / "hashes", "plan")
     states = _States(root, hashes)
@@ -50,7 +58,7 @@ def write_plan(clips: Sequence[Clip], root: Root, request: Request, shards: int,
     write_clips(out / "index.csv", clips)
     known = [(c.id, states.of(c, SOURCES, range(c.first, c.last + 1, c.step))) for c in clips if c.fine]
     write_csv(out / "states.csv", ("clip", "state"), known)
-    adopt_corrections(request.corrections, clips, root, hashes, out)
+    adopt_corrections(request.corrections, clips, root, request.classes, out)
     hashes.save()
     frames = sum(map(len, pseudo.values()))
     say(
@@ -70,7 +78,8 @@ def _write_eligible(clips: Sequence[Clip], request: Request, out: Path) -> list[
     if request.experiments and not eligible:
         raise UserError(
             f"None of the {len(reasons)} clips of split '{request.split}' can serve the chosen experiments ({why}): "
-            "choose experiments whose offsets the clips reach, or get the missing frames."
+            "choose experiments whose offsets the clips reach, get the missing frames, or, where the video goes on, "
+            "widen 'offsets' in the class table."
         )
     if why:
         say(f"{len(eligible)} of {len(reasons)} clips can serve every chosen experiment: {why}.")

@@ -10,14 +10,14 @@ from typing import Any
 
 from fewframes.core.clips import scan, stamp
 from fewframes.core.errors import UserError
-from fewframes.core.files import canonical_json
+from fewframes.core.files import canonical_json, digest
 from fewframes.core.labels import load_class_table
 from fewframes.datasets import MEASURED_ONLY
 from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
 
-_HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb")
+_HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256")
 """Settings that change how a training runs, never what comes out: changing them must make nothing due."""
 
 
@@ -51,6 +51,11 @@ class Study:
             )
         if not self.generated and not self.root.is_dir():
             raise UserError(f"The dataset folder {self.root} does not exist: correct dataset.root in the config.")
+        if Path(config["results"]).resolve().is_relative_to(self.root.resolve()):
+            raise UserError(
+                f"The results folder {config['results']} lies in the dataset's own, {self.root}, which each run would "
+                "change: set dataset.root to a folder of data alone, or `results` to one elsewhere."
+            )
         _check_writable(Path(self.folder))
         if self.experiments and not self.networks:
             raise UserError(
@@ -102,6 +107,14 @@ class Study:
         return self._config["quality"]["methods"] if self._config["dataset"]["truth"] else []
 
     @property
+    def labelled(self) -> dict[str, list[str]]:
+        """The methods whose labels are made, by stage (`pseudo`, `refined`)."""
+        trained = self.families["propagated"] or self._config["propagation"]["offsets"]
+        pseudo = [*self.measured, *([self.propagation] if trained else [])]
+        refined = [self.refinement] if self.families["refined"] else []
+        return {"pseudo": list(dict.fromkeys(pseudo)), "refined": refined}
+
+    @property
     def measured_splits(self) -> list[str]:
         """The splits whose clips are measured."""
         return self._config["quality"]["splits"]
@@ -123,8 +136,18 @@ class Study:
 
     @cached_property
     def class_digest(self) -> str:
-        """A digest of the class table, for the rules that read it."""
+        """A digest of the class table, for the rules that read all of it."""
         return load_class_table(self.classes).digest
+
+    @cached_property
+    def label_digest(self) -> str:
+        """A digest of the classes alone, for the rules to which a price or a clip's reach makes no difference."""
+        return load_class_table(self.classes).label_digest
+
+    @cached_property
+    def refined_digest(self) -> str:
+        """A digest of the classes, and of which of them are refined."""
+        return digest(self.label_digest, load_class_table(self.classes).refined)
 
     def pretrained(self, network: str) -> str:
         """What tells that a network's backbone weights changed; empty where it starts from random ones."""
@@ -151,7 +174,9 @@ class Study:
 
     def scan_truth(self) -> str:
         """A digest of the dense truth's files; empty where nothing is measured."""
-        return scan(self.truth) if self.measured else ""
+        # These readers prepare the truth from the dataset's own folder.
+        beside = [self.root] if self._config["dataset"]["reader"] in ("vps", "camvid") else []
+        return scan(self.truth, *beside) if self.measured else ""
 
     @property
     def corrections(self) -> str:
@@ -187,6 +212,7 @@ class Study:
             {
                 **self.dataset_settings(),
                 "corrections": self.corrections,
+                "offsets": self._config["propagation"]["offsets"],
                 "experiments": {e.id: e.recipe for e in self.experiments},
                 "draws": self.draws,
                 "past_frames": self.past_frames,

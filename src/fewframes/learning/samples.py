@@ -113,7 +113,10 @@ class SampleReader:
             paths[self._label_path(sample)] = None
         for path in paths:
             if not path.is_file():
-                raise UserError(f"{path} is named in the manifest and does not exist: run `snakemake` again.")
+                raise UserError(
+                    f"{path} is named in the manifest and does not exist: restore it, or have the dataset looked at "
+                    "anew by `snakemake --forcerun prepare plan`."
+                )
 
     def keep(self, samples: Sequence[Sample], megabytes: float) -> bool:
         """Hold all samples decoded, if (by the first one's size) they fit; returns whether they do."""

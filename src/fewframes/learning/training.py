@@ -33,6 +33,7 @@ from fewframes.core.files import canonical_json, content_hash, digest, write_csv
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.progress import say
 from fewframes.core.stages import VERSIONS
+from fewframes.core.weights import check_weights
 from fewframes.learning.augmentation import Augmentation
 from fewframes.learning.checkpoints import CheckpointFile
 from fewframes.learning.lease import lease
@@ -42,7 +43,7 @@ from fewframes.learning.samples import Batches, Sample, SampleReader, read_manif
 _SECONDS_BETWEEN_LINES = 10.0
 _STEP = 2
 """First key of the generators of torch's seeds; `samples` has 0 and 1."""
-_HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb")
+_HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256")
 """Settings that change how a training runs, never what comes out."""
 
 
@@ -54,7 +55,8 @@ class TrainingSettings:
     random factor on the image's size, `momentum` SGD's. The learning rate falls from `lr` to `min_lr` with
     the power `power` of the share left. `ignore_in_loss_mean`: false divides the summed loss by all pixels (as
     TMANet does), true by the labelled ones. Samples that fit into `cache_mb` MiB are held decoded; where
-    they do not, `workers` processes make the batches (0: this one does).
+    they do not, `workers` processes make the batches (0: this one does). `pretrained_sha256` is what the file
+    `network["pretrained"]` must be; empty takes any.
     """
 
     network: Mapping[str, Any]
@@ -75,6 +77,7 @@ class TrainingSettings:
     checkpoint_every: int = 500
     workers: int = 2
     cache_mb: float = 512
+    pretrained_sha256: str | None = None
 
     @classmethod
     def parse(cls, settings: Mapping[str, Any]) -> TrainingSettings:
@@ -93,6 +96,8 @@ class TrainingSettings:
             raise UserError(f"training.crop is {list(parsed.crop)}: give height and width in pixels.")
         if len(parsed.scale) != 2 or not 0 < parsed.scale[0] <= parsed.scale[1]:
             raise UserError(f"training.scale is {list(parsed.scale)}: give the smallest and the largest factor.")
+        if parsed.pretrained_sha256 and not parsed.network.get("pretrained"):
+            raise UserError("training.pretrained_sha256 is given without network.pretrained: name the file it is of.")
         if parsed.optimiser not in ("sgd", "adamw"):
             raise UserError(f"training.optimiser is '{parsed.optimiser}': choose sgd or adamw.")
         return parsed
@@ -124,6 +129,8 @@ def train(
     samples = read_manifest(manifest)
     reader = SampleReader(dataset_root, labels_root, classes)
     reader.check_files(samples)
+    if plan.pretrained_sha256:
+        check_weights(plan.network["pretrained"], plan.pretrained_sha256)
     _seed_torch(seed, 0)
     network = build_network(plan.network, len(classes.names))
     check_past_frames(network, samples, manifest)
@@ -202,7 +209,7 @@ def training_fingerprint(manifest: str | Path, classes: ClassTable, plan: Traini
     settings = {k: v for k, v in dataclasses.asdict(plan).items() if k not in _HOUSEKEEPING}
     pretrained = plan.network.get("pretrained")
     weights = content_hash(pretrained) if pretrained is not None else ""
-    return digest(VERSIONS["train"], content_hash(manifest), classes.digest, settings, weights, seed)
+    return digest(VERSIONS["train"], content_hash(manifest), classes.label_digest, settings, weights, seed)
 
 
 def learning_rate(plan: TrainingSettings, iteration: int) -> float:
@@ -230,8 +237,7 @@ def save_model(path: str | Path, network: nn.Module, settings: Mapping[str, Any]
     """Write the network without its auxiliary parts, with its settings and class names, as safetensors."""
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items() if not k.startswith(f"{AUXILIARY}.")}
     # One entry: safetensors writes several in random order, and equal models shall be equal bytes.
-    structure = {key: value for key, value in settings.items() if not key.startswith("pretrained")}
-    facts = canonical_json({"network": {**structure, "pretrained": None}, "classes": classes.names})
+    facts = canonical_json({"network": {**settings, "pretrained": None}, "classes": classes.names})
     with written_whole(path) as aside:
         aside.write_bytes(safetensors.torch.save(weights, {"fewframes": facts}))
 

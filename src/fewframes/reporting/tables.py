@@ -19,6 +19,7 @@ from tabulate import tabulate
 from fewframes.core.errors import UserError
 from fewframes.core.files import write_csv, write_text
 from fewframes.core.labels import ClassTable
+from fewframes.experiments.corrected import read_corrected
 from fewframes.experiments.schemes import Experiment
 from fewframes.reporting.costs import read_cost
 from fewframes.reporting.statistics import Grid, Scores, Spread, read_scores
@@ -167,7 +168,7 @@ def _mixtures(
         named = [network, experiment.name]
         boxes, offsets = frames.marks("□", "■", "◆"), " ".join(map(str, experiment.offsets))
         numbers.append([*named, boxes, offsets, *_score_numbers(scores), *map(_number, counts, (0, 2, 2, 0))])
-        rows.append([*named, frames, *_score_texts(scores), *map(_text, counts, (0, 1, 2, 0))])
+        rows.append([*named, frames, *_score_texts(scores), *map(_text, counts, (0, 2, 2, 0))])
     header = ["network", "id", "frames", "offsets", *_score_header("")]
     header += ["key_frames", "annotation_hours", "manual_percent", "total_samples"]
     columns = ["Network", "ID", f"Frames used ({first} … {last})", "mIoU", "mAcc"]
@@ -196,13 +197,15 @@ def _coarse(
         network = definition.networks.get(row["network"], row["network"])
         arms = coarse_arms(row, catalogue)
         scores = [read_scores(grid, row["network"], arm.id) for arm in arms]
-        cost = read_cost(grid, arms[0].id) or read_cost(grid, arms[1].id)
+        # The arms rest on the same annotation; corrections of refined labels come on top.
+        costs = [cost for arm in arms if (cost := read_cost(grid, arm.id))]
+        cost = max(costs, key=lambda c: c.review_minutes, default=None)
         counts = (cost.fine, cost.coarse, cost.hours(classes.minutes)) if cost else (None,) * 3
         named = [network, str(arms[0].coarse_percent)]
         both = [*_score_numbers(scores[0]), *_score_numbers(scores[1])]
         numbers.append([*named, *both, *map(_number, counts, (0, 0, 2))])
         printed = [*_score_texts(scores[0]), *_score_texts(scores[1])]
-        rows.append([*named, *printed, *map(_text, counts, (0, 0, 1))])
+        rows.append([*named, *printed, *map(_text, counts, (0, 0, 2))])
     header = ["network", "coarse_percent", *_score_header("unrefined_"), *_score_header("refined_")]
     header += ["fine_frames", "coarse_frames", "annotation_hours"]
     columns = [("", "Network"), ("", "Coarse %"), ("Non-refined", "mIoU"), ("Non-refined", "mAcc")]
@@ -213,11 +216,13 @@ def _coarse(
 def _legend(grid: Grid, classes: ClassTable) -> str:
     minutes = ", ".join(f"{value:g} minutes ({kind})" for kind, value in classes.minutes.items())
     draws, seeds = max(map(len, grid.experiments.values()), default=0), len(grid.seeds)
+    corrected = len(read_corrected(grid.results))
+    reviews = f", and what reviewing the {corrected} corrected labels took where a row uses them" if corrected else ""
     return (
         "mIoU and mAcc in percent: mean ± sample standard deviation (number of runs). "
         f"Planned: draws {draws}, seeds {seeds}; an experiment that takes every clip alike has one draw. "
         "Key frames are the distinct annotated frames that the samples rest on: a pseudo-label needs its clip's. "
-        f"Hours of annotation at {minutes} a key frame. {_GAP} is what was not run."
+        f"Hours of annotation at {minutes} a key frame{reviews}. {_GAP} is what was not run."
     )
 
 

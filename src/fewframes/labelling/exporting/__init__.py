@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import hashlib
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Protocol, cast
@@ -28,8 +29,8 @@ class Frame:
     """One exported label; the fields are the columns of `export.csv`.
 
     `name` is the label's in the exported files, unique among them. `kind` is `pseudo` or `refined`; `fingerprint`
-    and `checksum` are those of its layer in the label file, `image_hash` is of the image's content, `image` as in
-    the index.
+    and `checksum` are those of its layer in the label file, `image_hash` is of the image's pixels (see `image_hash`),
+    `image` as in the index.
     """
 
     name: str
@@ -50,11 +51,19 @@ Labelled = tuple[Frame, NDArray[np.uint8]]
 """A frame and its label, `uint8 [H, W]` train ids."""
 
 
+def image_hash(image: NDArray[np.uint8]) -> str:
+    """blake2b of an image's shape and pixels, `uint8 [H, W, 3]`; 16 hex digits.
+
+    Of the pixels, not of the file: a video's frame that another version of the decoder writes is the same frame.
+    """
+    h = hashlib.blake2b(repr(image.shape).encode(), digest_size=8)
+    h.update(np.ascontiguousarray(image).tobytes())
+    return h.hexdigest()
+
+
 class Form(Protocol):
     """What a form's module must have."""
 
-    WRITES: Collection[str]
-    """The names of all it writes into its folder."""
     KEY_FRAMES: bool
     """Whether pseudo-labels at offset 0, which are the annotation itself, are exported when no offset is named."""
     UNSAFE: str

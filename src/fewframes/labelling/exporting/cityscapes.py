@@ -16,7 +16,6 @@ from fewframes.core.labels import ClassTable
 from fewframes.labelling.exporting import Labelled
 from fewframes.labelling.exporting.names import component, folder_of
 
-WRITES = ("gtFine",)
 KEY_FRAMES = True
 UNSAFE = ""
 

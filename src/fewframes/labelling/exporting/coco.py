@@ -20,7 +20,6 @@ from fewframes.core.labels import ClassTable
 from fewframes.labelling.exporting import Labelled
 from fewframes.labelling.exporting.segments import find_segments
 
-WRITES = ("panoptic.json", "panoptic")
 KEY_FRAMES = True
 UNSAFE = ""
 

@@ -27,7 +27,6 @@ from fewframes.core.labels import ClassTable
 from fewframes.labelling.exporting import Labelled
 from fewframes.labelling.exporting.segments import find_segments
 
-WRITES = ("labels.json", "images.zip", "annotations.zip")
 KEY_FRAMES = False
 UNSAFE = r"[\x00-\x1f\x7f.#\\]|^\s+|\s+$"
 """What would break the list of frames, or how CVAT finds an annotation's image: by its name up to the last dot."""

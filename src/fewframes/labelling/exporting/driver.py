@@ -11,12 +11,13 @@ from pathlib import Path, PurePosixPath
 
 from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_clips
 from fewframes.core.errors import UserError
-from fewframes.core.files import ContentHashes, read_csv
-from fewframes.core.images import image_size
+from fewframes.core.files import read_csv
+from fewframes.core.images import read_image
 from fewframes.core.labelfile import read_layer
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress, say
-from fewframes.labelling.exporting import LISTING, Frame, Labelled, form_module, write_frames
+from fewframes.labelling.exporting import LISTING, Frame, Labelled, form_module, image_hash, write_frames
+from fewframes.labelling.exporting.classes import CLASSES, write_classes
 from fewframes.labelling.exporting.names import frame_names
 
 KINDS = ("pseudo", "refined")
@@ -40,11 +41,11 @@ def export(
 
     `results` is the dataset's results folder, with its index; `splits`, `offsets` and `clips` keep only what they
     name. Where no offset is named, a form for review leaves out the key frames of pseudo-labels: their label is the
-    annotation itself. An earlier export in `out` is replaced. Raises `UserError` where a label or image does not fit
-    the index, nothing is left, or `out` holds anything else, files changed since its export among it.
+    annotation itself. Raises `UserError` where a label or image does not fit the index, nothing is left, or `out`
+    holds anything already: an earlier export too, whose review may be out and is read by what lies there.
     """
     module = form_module(form)
-    _check_free(out, {LISTING, *module.WRITES})
+    _check_free(out)
     chosen = _chosen(labels, results, splits, offsets, clips)
     if not offsets and not module.KEY_FRAMES:
         kept = [(clip, row) for clip, row in chosen if row["kind"] != "pseudo" or row["offset"] != "0"]
@@ -54,20 +55,18 @@ def export(
     if not chosen:
         raise UserError(f"{labels} lists no label to export with these options: name other splits, offsets or clips.")
     names = frame_names(((clip, int(row["offset"])) for clip, row in chosen), module.UNSAFE)
-    hashes = ContentHashes(results / "hashes", f"export-{form}")
     frames: list[Frame] = []
 
     def labelled() -> Iterator[Labelled]:
         for name, (clip, row) in zip(names, progress(chosen, f"export {form}"), strict=True):
-            frame, label = _labelled(name, clip, row, results, root, hashes)
+            frame, label = _labelled(name, clip, row, results, root)
             frames.append(frame)
             yield frame, label
 
-    with _replaced(out) as aside:
+    with _whole(out) as aside:
         module.write(labelled(), classes, root, aside)
-        # Last, so that whatever in the folder is newer was changed after the export.
         write_frames(aside, frames)
-    hashes.save()
+        write_classes(aside / CLASSES, classes)
     say(f"export {form}: {len(frames)} labels in {out}.")
     return len(frames)
 
@@ -98,16 +97,15 @@ def _chosen(
     return chosen
 
 
-def _labelled(
-    name: str, clip: Clip, row: dict[str, str], results: Path, root: Folder, hashes: ContentHashes
-) -> Labelled:
+def _labelled(name: str, clip: Clip, row: dict[str, str], results: Path, root: Folder) -> Labelled:
     offset = int(row["offset"])
     image = clip.image_at(offset)
     layer = read_layer(results / row["file"], offset)
     if (layer.fingerprint, layer.checksum) != (row["fingerprint"], row["checksum"]):
         raise UserError(f"{results / row['file']} holds another label at offset {offset} than the CSV says: {_MEND}.")
     height, width = layer.label.shape
-    if image_size(root / image) != (height, width):
+    pixels = read_image(root / image)
+    if pixels.shape[:2] != (height, width):
         raise UserError(f"{root / image} is not of its label's size, {width}x{height}: {_MEND}.")
     frame = Frame(
         name=name,
@@ -118,7 +116,7 @@ def _labelled(
         fingerprint=layer.fingerprint,
         checksum=layer.checksum,
         image=image,
-        image_hash=hashes.of(root / image),
+        image_hash=image_hash(pixels),
         height=height,
         width=width,
         split=clip.split,
@@ -126,27 +124,21 @@ def _labelled(
     return frame, layer.label
 
 
-def _check_free(out: Path, written: set[str]) -> None:
-    """Raise `UserError` where `out` holds anything but an export of the same form, as it was written."""
+def _check_free(out: Path) -> None:
+    """Raise `UserError` where `out` is there and not an empty folder."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: name a folder to export to.")
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not (out / LISTING).is_file():
-        raise UserError(f"{out} is not empty and no earlier export: name another folder.")
-    if strange := sorted({path.name for path in out.iterdir()} - written):
-        raise UserError(f"{out / strange[0]} is no part of such an export: name another folder.")
-    finished = (out / LISTING).stat().st_mtime_ns
-    for path in out.rglob("*"):
-        if path.is_file() and path.stat().st_mtime_ns > finished:
-            raise UserError(
-                f"{path} is newer than the export it lies in, and may be somebody's work: import it, "
-                "then export to another folder or delete this one."
-            )
+    if (out / LISTING).is_file():
+        raise UserError(
+            f"{out} holds an earlier export, whose review may be out: name another folder, or delete this one "
+            "if nothing exported from it will come back."
+        )
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty: name another folder.")
 
 
 @contextlib.contextmanager
-def _replaced(out: Path) -> Iterator[Path]:
+def _whole(out: Path) -> Iterator[Path]:
     """A folder beside `out` to write to, put in its place on success and removed on failure."""
     target = out.resolve()
     aside: Path | None = None
@@ -156,15 +148,7 @@ def _replaced(out: Path) -> Iterator[Path]:
         folder = aside / "new"
         folder.mkdir()  # mkdtemp's own is closed to others
         yield folder
-        old = aside / "old"
-        if target.exists():
-            target.rename(old)
-        try:
-            folder.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
+        folder.rename(target)  # an empty folder gives way, any other does not
     except OSError as error:
         if error.errno is None:
             raise

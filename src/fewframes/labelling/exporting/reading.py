@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import re
 import tempfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,7 +18,9 @@ from fewframes.core.errors import UserError
 from fewframes.core.images import MAX_PIXELS, image_mode, read_colours, read_image, read_label
 from fewframes.core.labels import IGNORE, ClassTable, LabelClass
 from fewframes.labelling.exporting import LISTING
+from fewframes.labelling.exporting.classes import CLASSES
 from fewframes.labelling.exporting.cvat import BACKGROUND, IGNORED, task_labels
+from fewframes.labelling.exporting.names import one_name
 
 Label = NDArray[np.uint8]
 
@@ -30,11 +31,6 @@ _PNG = re.compile(r"(?P<name>.+?)(_gtFine)?_(?P<kind>labelIds|labelTrainIds|colo
 _KINDS = ("labelIds", "labelTrainIds", "color")
 _LARGEST = 4 * MAX_PIXELS
 """Bytes of the largest file read from a zip: four a pixel, uncompressed."""
-
-
-def one_name(name: str) -> str:
-    """A frame's name in one spelling: some file systems and zips take letters apart from their accents."""
-    return unicodedata.normalize("NFC", name)
 
 
 class Package:
@@ -122,6 +118,7 @@ class Package:
         elif not (path.parent.name in _CVAT_PARTS and self.tool == "cvat") and path.name not in (
             "labelmap.txt",
             LISTING,
+            CLASSES,
         ):
             self.others.append(file)
 

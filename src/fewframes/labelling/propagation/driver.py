@@ -52,7 +52,7 @@ def propagate_shard(
             "annotation": clip.fine,
             "annotation_hash": hashes.of(root / clip.fine),
             "image_hash": hashes.of(root / clip.image),
-            "classes": classes.digest,
+            "classes": classes.label_digest,
         }
         file = results / "pseudo" / method / "labels" / f"{clip.id}-{digest(provenance)}.h5"
         wanted = _fingerprints(clip, offsets, provenance, root, hashes)

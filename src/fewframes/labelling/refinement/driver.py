@@ -50,7 +50,7 @@ def refine_shard(
             "annotation_hash": hashes.of(root / clip.coarse),
             "instances_hash": hashes.of(root / clip.coarse_instances) if clip.coarse_instances else "",
             "image_hash": hashes.of(root / clip.image),
-            "classes": classes.digest,
+            "classes": [classes.label_digest, classes.refined],
         }
         fingerprint = digest(provenance)
         file = results / "refined" / method / "labels" / f"{clip.id}-{fingerprint}.h5"

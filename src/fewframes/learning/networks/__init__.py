@@ -15,7 +15,6 @@ from typing import Any
 from torch import nn
 
 from fewframes.core.errors import UserError
-from fewframes.core.weights import check_weights
 from fewframes.learning.networks.tmanet import TMANet
 
 NETWORKS: dict[str, type[nn.Module]] = {"tmanet": TMANet}
@@ -27,19 +26,16 @@ def build_network(settings: Mapping[str, Any], classes: int, auxiliary: bool = T
     """Build the network that `settings["name"]` names; the other settings are its own.
 
     Without `auxiliary` it has no parts that only help to train. Raises `UserError` for an unknown name,
-    an unknown setting, an unknown backbone, and weights that do not fit or are not of `pretrained_sha256`.
+    an unknown setting, an unknown backbone and weights that do not fit.
     """
     options = dict(settings)
     name = options.pop("name", None)
-    checksum = options.pop("pretrained_sha256", None)
     if name not in NETWORKS:
         raise UserError(f"network.name is '{name}': choose one of {', '.join(sorted(NETWORKS))}.")
     known = sorted(inspect.signature(NETWORKS[name]).parameters.keys() - {"classes", AUXILIARY})
     for key in options:
         if key not in known:
             raise UserError(f"network.{key} is no setting of {name}: it has {', '.join(known)}.")
-    if checksum and options.get("pretrained"):
-        check_weights(options["pretrained"], checksum)
     return NETWORKS[name](classes=classes, auxiliary=auxiliary, **options)
 
 
