@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 export PYTHONDONTWRITEBYTECODE :=
 export UV_SYSTEM_CERTS := 1
+# sam2's CUDA extension fills small holes in masks, which we leave alone, and needs a compiler.
+export SAM2_BUILD_CUDA := 0
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.9
 CORES ?= 2

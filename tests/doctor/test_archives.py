@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -113,8 +114,8 @@ def test_a_study_that_only_wants_labels_is_not_stopped_for_want_of_a_split_to_sc
     (row,) = report.rows
     assert (row.severity, row.what, row.name) == ("warning", "nothing that a trained network can be scored on", "val")
     assert report.exit_code == 0
-    for singular in ("1 finely annotated frame,", "1 training,", "1 clip;", "1 of 1 training clip ", "reach: 1 "):
-        assert singular in report.text().replace("1 clip\n", "1 clip;")
+    assert "1 finely annotated frame," in report.text() and "1 training, " in report.text()
+    assert not re.search(r"\b1 (clip|training|label|file|experiment|method|key frame|training clip)s\b", report.text())
     patient.config["evaluation"] = {"split": "val"}  # asked for by name
     (row,) = patient.examine().rows
     assert (row.severity, row.what) == ("fault", "splits without a finely annotated frame")
@@ -133,9 +134,8 @@ def test_what_idd_leaves_out_has_a_fitting_mend(patient):
     assert "'idd' knows road" in row.mend and "add the class" in row.mend
     patient.config["dataset"]["options"] = {"size": [1080, 1920]}
     faults = [row for row in patient.examine().rows if row.severity == "fault"]
-    assert [(f.what, f.name) for f in faults] == [
-        ("splits without a finely annotated frame", s) for s in ("train", "val")
-    ]
+    assert [f.name for f in faults] == ["train", "val"]
+    assert {f.what for f in faults} == {"splits without a finely annotated frame"}
     assert all("dataset.options.size" in f.mend and "Unpack" not in f.mend for f in faults)
 
 
@@ -154,6 +154,6 @@ def test_labels_that_hold_train_ids_are_told(patient):
         patient.draw(path, table.to_train_ids(native, path))
     rows = of(patient.examine(), "Labels")
     (row,) = [row for row in rows if row.what == "labels that look like train ids"]
-    assert row.severity == "warning" and row.name.startswith("'train', such as gtCoarse/train/")
+    assert row.severity == "warning" and row.name.startswith("'train', such as gtFine/train/")
     assert row.detail == "12 of 12 labels hold no other id than 0 to 18 and 255"
     assert "classes never seen in 'train'" not in {row.what for row in rows}

@@ -28,7 +28,7 @@ def test_scoring_without_memory_is_a_fault_where_all_are_and_a_warning_where_som
     assert (row.group, row.severity, row.detail) == ("Clips", "warning", "no 1 frame before it")
     assert "the score of 1 of 3 is" in row.mend
     patient.config["training"]["tmanet"]["network"]["past_frames"] = 19
-    patient.file("leftImg8bit_sequence/val/*/*_000000_leftImg8bit.png").unlink()
+    patient.files("leftImg8bit_sequence/val/*/*_000000_leftImg8bit.png")[-1].unlink()
     patient.config["experiments"] = ["n1"]
     assert sum(row.what == ALONE for row in patient.examine().rows) == 2
 
@@ -131,7 +131,7 @@ def test_zeroed_bytes_within_a_jpeg_are_found(tmp_path):
     (tmp_path / "b.jpeg").write_bytes(data)
     job = Job(image="a.jpeg", frames=("b.jpeg",), deep=True)
     (flaw,) = examine_job(job, Root(tmp_path, tmp_path)).flaws
-    assert (flaw[:2] == ("damaged", "b.jpeg") and "data" in flaw[2]) or "bytes" in flaw[2]
+    assert flaw[:2] == ("damaged", "b.jpeg") and flaw[2]
 
 
 def test_a_class_table_that_is_refused_says_why(patient):

@@ -15,7 +15,7 @@ from fewframes.core.labelfile import read_fingerprints
 from fewframes.doctor.case import Case
 from fewframes.doctor.report import FAULT, WARNING, Group, plural
 from fewframes.doctor.weights import Size
-from fewframes.experiments.manifests import measured_labels, needed_labels
+from fewframes.experiments.manifests import labels_for_all, measured_labels, needed_labels
 
 _BYTES_A_PIXEL = {"flow": 0.45}
 """Bytes a pixel that a label of the method takes, confidence included: 0.30 at 2048x1024, 0.42 on CamVid."""
@@ -76,8 +76,7 @@ def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, floa
         a_pixel = frames * _BYTES_OF_FRAMES + (len(outputs) - frames) * _BYTES_OTHERWISE
         parts.append(("prepared", plural(len(outputs), "file"), pixels * a_pixel))
     pseudo, refined = _needed(case)
-    methods = [*case.study.measured, *([case.study.propagation] if case.study.families["propagated"] else [])]
-    for method in dict.fromkeys(methods if pseudo else []):
+    for method in case.study.labelled["pseudo"] if pseudo else []:
         # A clip's file also holds its key frame's label.
         wanted = {(clip, offset) for clip, offsets in pseudo.items() for offset in (0, *offsets)}
         parts.append(_labels(case, "pseudo", method, wanted, pixels))
@@ -100,8 +99,11 @@ def _needed(case: Case) -> tuple[dict[str, set[int]], set[str]]:
     study = case.study
     pseudo, refined = needed_labels(study.experiments, case.eligible, study.draws)
     measured = study.measured_splits if study.measured else []
-    for clip_id, offsets in measured_labels(case.clips, measured, study.reach).items():
-        pseudo.setdefault(clip_id, set()).update(offsets)
+    asked = [measured_labels(case.clips, measured, study.reach)]
+    if offsets := case.config["propagation"]["offsets"]:
+        asked.append(labels_for_all(case.clips, case.train_split, (offsets[0], offsets[1])))
+    for clip_id, wanted in itertools.chain.from_iterable(each.items() for each in asked):
+        pseudo.setdefault(clip_id, set()).update(wanted)
     return pseudo, refined
 
 

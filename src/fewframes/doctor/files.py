@@ -5,24 +5,18 @@ One job a clip, done in worker processes: a tree of Cityscapes' size has 150,000
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import os
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from fewframes.core.clips import PREPARED, Root
 from fewframes.core.errors import UserError
-from fewframes.core.images import MAX_PIXELS, read_label
+from fewframes.core.images import MAX_PIXELS
 from fewframes.datasets.frames import VIDEOS, frame_count
 from fewframes.doctor.case import Case
+from fewframes.doctor.decoding import decode_frame, label_ids
 from fewframes.doctor.headers import FlawError, Header, absent, inspect, whole
 from fewframes.doctor.report import FAULT, WARNING, Group, plural
 
@@ -48,9 +42,6 @@ KINDS = {
     "gap": (WARNING, "frames missing between others", "Restore them: a clip is used only as far as it has no gap."),
 }
 """The flaws a file can have: severity, what it is called, and the mend."""
-
-_CORRUPT = "Corrupt JPEG data: "
-"""How libjpeg begins what it says on stderr, and only there, of damage that it drew over."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +115,7 @@ def examine_job(job: Job, root: Root) -> Outcome:
         _compare(outcome, path, header, key)
         if header and path in job.decoded:
             try:
-                outcome.ids[path] = _ids(root / path, header)
+                outcome.ids[path] = label_ids(root / path, header)
             except FlawError as flaw:
                 outcome.flaws.append((flaw.kind, path, flaw.detail))
     for path in job.loose:
@@ -166,30 +157,7 @@ def _as_image(path: Path, header: Header) -> None:
 
 def _as_whole_image(path: Path, header: Header) -> None:
     _as_image(path, header)
-    data = np.frombuffer(whole(path), np.uint8)
-    with _said() as said:
-        picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise FlawError("damaged", "it cannot be decoded")
-    if said and said[0].startswith(_CORRUPT):
-        raise FlawError("damaged", said[0].removeprefix(_CORRUPT).strip())
-
-
-@contextlib.contextmanager
-def _said() -> Iterator[list[str]]:
-    """The lines that C libraries write to stderr meanwhile."""
-    lines: list[str] = []
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        try:
-            os.dup2(file.fileno(), 2)
-            yield lines
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-        file.seek(0)
-        lines += file.read().decode(errors="replace").splitlines()
+    decode_frame(path)
 
 
 def _as_label(path: Path, header: Header) -> None:
@@ -201,22 +169,6 @@ def _as_instances(path: Path, header: Header) -> None:
     if header.channels != 1 or header.palette:
         raise FlawError("instances", f"{plural(header.channels, 'channel')} of {plural(header.bits, 'bit')}")
     whole(path)  # small files: each byte is held against its checksum
-
-
-def _ids(path: Path, header: Header) -> tuple[int, ...]:
-    """The native ids in a label, ascending."""
-    data = whole(path)
-    label = None
-    # OpenCV is the faster; it would turn a palette's indices into colours, and spread ids of few bits.
-    if header.bits == 8 and not header.palette:
-        label = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if label is None or label.ndim != 2:
-        try:
-            label = read_label(path)
-        except UserError as error:
-            raise FlawError("damaged", str(error).removeprefix(f"{path} ").partition(": ")[0]) from None
-    counts = cv2.calcHist([label], [0], None, [256], [0, 256])
-    return tuple(int(i) for i in np.flatnonzero(counts))
 
 
 def _look(path: Path) -> None:
