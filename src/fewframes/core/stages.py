@@ -18,5 +18,5 @@ VERSIONS = {
     "evaluate": 2,
     "quality": 1,
     "tables": 2,
-    "figures": 1,
+    "figures": 2,
 }

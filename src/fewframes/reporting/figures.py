@@ -49,7 +49,7 @@ _RC: Any = {
     "text.parse_math": False,  # names and notes from data may hold a dollar sign
 }
 _DPI = 200
-_IGNORED, _STRIPE = 40, 110
+_IGNORED, _STRIPE = 20, 190
 """Greys of unlabelled pixels and of the stripes across them, which no class has: Cityscapes' building is 70."""
 
 
@@ -232,7 +232,7 @@ def overlay(
     width = max(1, round(label.shape[1] / 640))
     grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None]  # luma of ITU-R BT.601
     rows, columns = np.indices(label.shape)
-    striped = np.where((rows + columns) // width % 8 == 0, _STRIPE, _IGNORED)[..., None]
+    striped = np.where((rows + columns) // width % 8 < 2, _STRIPE, _IGNORED)[..., None]
     colours = np.where((label == IGNORE)[..., None], striped, classes.colour(label))
     tinted = (1 - strength) * grey + strength * colours
     tinted[_borders(label, width)] = 255
