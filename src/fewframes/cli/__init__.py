@@ -16,7 +16,7 @@ from fewframes.core.errors import UserError
 def app() -> None:
     """Fewframes: how little manual annotation is enough for video semantic segmentation?
 
-    Each command is one stage, which `snakemake` calls in order; doctor, export and import are for hands.
+    Each command is one stage, which `snakemake` calls in order; doctor, fetch, export and import are for hands.
     """
 
 
@@ -34,6 +34,7 @@ for _command in (
     reports.table,
     reports.figure,
     hands.doctor,
+    hands.fetch,
     hands.export,
     hands.import_,
 ):

@@ -45,6 +45,17 @@ def doctor(config: Path, listing: Path | None, workers: int, deep: bool, reposit
 
 
 @click.command()
+@click.argument("name")
+@click.option("--folder", type=options.PATH, default="weights", show_default=True, help="Where weights lie.")
+@click.option("--sha256", default="", help="What the file must be, where the registry does not know it.")
+def fetch(name: str, folder: Path, sha256: str) -> None:
+    """Download the published weights NAME, resumed where it was cut, verified before they are put in place."""
+    from fewframes.core.fetching import fetch as bring
+
+    click.echo(bring(name, folder, sha256))
+
+
+@click.command()
 @click.argument("form")
 @options.labels
 @options.results
