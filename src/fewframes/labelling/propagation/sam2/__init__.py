@@ -1,0 +1,1 @@
+"""SAM 2: the objects of a key frame tracked to its neighbours, many tracks at a time, each direction by itself."""
