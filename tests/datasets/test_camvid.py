@@ -50,6 +50,15 @@ def test_stills_keep_to_their_videos_and_have_no_neighbours(root):
     assert (clip.id, clip.split, clip.group, clip.first, clip.last) == ("0006R0_f00930", "val", "0006R0", 0, 0)
 
 
+def test_a_still_to_score_on_within_a_trained_clip_is_refused(root):
+    for kind, mode in (("train", "RGB"), ("trainannot", "L")):
+        Image.new(mode, (8, 4)).save(root / kind / "0016E5_07960.png")
+    options = {"sequences": ["video"], "stills": {"train": "val"}}
+    with pytest.raises(UserError, match=r"0016E5_07960\.png, of split 'val', lies within the clip of 0016E5_07959"):
+        read(root, options)
+    assert len(read(root, {**options, "videos": ["0001TP", "0006R0"]})) == 17
+
+
 def test_pictures_without_label_or_number_are_noted(root):
     (root / "trainannot/0001TP_006690.png").unlink()
     Image.new("RGB", (8, 4)).save(root / "train/montage.png")

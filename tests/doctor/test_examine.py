@@ -150,3 +150,18 @@ def test_the_command_finds_the_repository_it_was_installed_from(patient):
     assert "toy in city" in result.output and "frames decoded" in result.output and Path("all.csv").is_file()
     refused = CliRunner().invoke(doctor, ["own.yaml", "--repository", "city"])
     assert refused.exit_code != 0 and "city/workflow" in str(refused.exception)
+
+
+def test_stills_that_are_scored_on_purpose_are_a_warning(patient):
+    stem = np.zeros((48, 96), np.uint8)
+    for n in range(10, 24, 2):
+        patient.draw(patient.city / f"video/0016E5_{n:05d}.png", np.stack([stem + n] * 3, axis=-1))
+        patient.draw(patient.city / f"videoannot/0016E5_{n:05d}.png", stem)
+    patient.draw(patient.city / "test/0001TP_006690.png", np.stack([stem] * 3, axis=-1))
+    patient.draw(patient.city / "testannot/0001TP_006690.png", stem)
+    options = {"sequences": ["video"], "stills": {"test": "val"}}
+    dataset = {"name": "toy", "root": "city", "reader": "camvid", "classes": "camvid", "options": options}
+    patient.config |= {"dataset": dataset, "experiments": ["n1"], "quality": {}}
+    report = patient.examine()
+    assert [row.severity for row in report.rows if row.what == ALONE] == ["warning"]
+    assert report.exit_code == 0

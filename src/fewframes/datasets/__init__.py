@@ -26,6 +26,9 @@ READERS = ("cityscapes", "idd", "camvid", "vps", "video")
 MEASURED_ONLY = ("vps",)
 """Readers of measurement sets: their clips are other datasets' validation clips and must never be trained on."""
 
+WITH_SEQUENCES = ("cityscapes", "idd")
+"""Readers of datasets that publish a sequence around every annotated frame: one without has lost it."""
+
 
 def index(reader: str, source: Source) -> list[Clip]:
     """List the clips of a dataset, in the order of their ids; raises `UserError` for what would break later."""

@@ -77,12 +77,22 @@ def index(source: Source) -> Iterator[Clip]:
     if not isinstance(stills, Mapping) or not all(isinstance(split, str) for split in stills.values()):
         raise UserError(f"dataset.options.stills is {stills!r}: map each folder to its split, such as {{train: val}}.")
     videos = _listed(source, "videos")
+    trained: list[Clip] = []
     for folder in _listed(source, "sequences"):
-        yield from _sequence(source, option_path("sequences", folder), key_every)
+        clips = list(_sequence(source, option_path("sequences", folder), key_every))
+        trained += [clip for clip in clips if clip.split == "train"]
+        yield from clips
     for folder, split in stills.items():
-        for image, label, video, _ in _labelled(source, option_path("stills", folder)):
-            if not videos or video in videos:
-                yield Clip(id=Path(image).stem, split=split, group=video, image=image, fine=label)
+        for image, label, video, number in _labelled(source, option_path("stills", folder)):
+            if videos and video not in videos:
+                continue
+            near = [c for c in trained if c.group == video and c.key + c.first <= int(number) <= c.key + c.last]
+            if near and split != "train":
+                raise UserError(
+                    f"{image}, of split '{split}', lies within the clip of {near[0].id}, which is trained on: "
+                    f"leave {video} out of the stills by dataset.options.videos."
+                )
+            yield Clip(id=Path(image).stem, split=split, group=video, image=image, fine=label)
 
 
 def _listed(source: Source, key: str) -> list[str]:

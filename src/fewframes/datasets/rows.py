@@ -71,6 +71,8 @@ def is_there(path: Path) -> bool:
 
 
 def _check_header(path: Path, header: list[str], columns: Sequence[str], needed: Sequence[str]) -> None:
+    if len(header) == 1 and (mark := next((mark for mark in ";\t" if mark in header[0]), "")):
+        raise UserError(f"{path} sets its columns off by {mark!r}: save it with commas.")
     if unknown := [name for name in header if name not in columns]:
         named = ", ".join(map(repr, unknown))
         raise UserError(f"{path} has columns that mean nothing here ({named}): choose among {', '.join(columns)}.")

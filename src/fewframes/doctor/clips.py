@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fewframes.datasets import WITH_SEQUENCES
 from fewframes.doctor.case import Case
 from fewframes.doctor.report import FAULT, WARNING, Group, plural
 from fewframes.experiments.manifests import ineligible
@@ -99,7 +100,8 @@ def _note_memory(case: Case, group: Group) -> None:
         return
     alone = [clip for clip in scored if not clip.memory_at(0, past)]
     trained = any(clip.memory_at(0, past) for clip in case.finely(case.train_split))
-    severity = FAULT if len(alone) == len(scored) and trained else WARNING
+    lost = len(alone) == len(scored) and trained and case.config["dataset"]["reader"] in WITH_SEQUENCES
+    severity = FAULT if lost else WARNING  # elsewhere stills may be scored on purpose
     mend = (
         f"Restore the frames before them (evaluation.split is '{case.evaluated_split}'): each is its own memory now, "
         f"so that the score of {len(alone):,} of {len(scored):,} is that of a network without memory."
