@@ -25,7 +25,7 @@ rule evaluate:
         version=VERSIONS["evaluate"],
         root=str(STUDY.root),
         classes=STUDY.classes,
-        class_digest=STUDY.class_digest,
+        class_digest=STUDY.scored_digest,
         results=results_folder,
         manifest=f"{STUDY.folder}/manifests/evaluation.csv",
         out=lambda wildcards, output: Path(output.metrics).parent,

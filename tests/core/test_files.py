@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewframes.core import files
-from fewframes.core.clips import stamp
+from fewframes.core.clips import scan, stamp
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, canonical_json, digest, read_csv, write_csv, written_whole
 
@@ -112,11 +112,11 @@ def test_a_link_that_leads_to_another_file_is_another_content(tmp_path):
     link = tmp_path / "link"
     link.symlink_to("a")
     hashes = ContentHashes(tmp_path / "hashes", "t")
-    first, stamped = hashes.of(link), stamp(tmp_path, ["link"])
+    first, stamped, scanned = hashes.of(link), stamp(tmp_path, ["link"]), scan(tmp_path)
     link.unlink()
     link.symlink_to("b")
     assert hashes.of(link) == hashes.of(tmp_path / "b") != first
-    assert stamp(tmp_path, ["link"]) != stamped
+    assert stamp(tmp_path, ["link"]) != stamped and scan(tmp_path) != scanned
 
 
 def test_a_carriage_return_is_refused_since_it_could_not_be_read_back(tmp_path):

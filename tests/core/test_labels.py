@@ -172,3 +172,8 @@ def test_a_price_makes_no_label_due_again(tmp_path):
     (tmp_path / "mine.yaml").write_text(GOOD.replace("fine: 1", "fine: 2"))
     second = load_class_table(tmp_path / "mine.yaml")
     assert first.label_digest == second.label_digest and first.digest != second.digest
+    (tmp_path / "mine.yaml").write_text(GOOD.replace("[1, 1, 1]", "[9, 9, 9]"))
+    third = load_class_table(tmp_path / "mine.yaml")
+    assert first.label_digest == third.label_digest and first.digest != third.digest
+    (tmp_path / "mine.yaml").write_text(GOOD.replace("minutes: {fine: 1}", ""))
+    assert load_class_table(tmp_path / "mine.yaml").minutes == {}

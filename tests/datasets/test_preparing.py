@@ -1,5 +1,7 @@
 import os
 import shutil
+import signal
+import time
 
 import pytest
 
@@ -17,6 +19,14 @@ def double(task, folder, prepared):
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(str(number))
     return {"number": number, "made": target.stat().st_mtime_ns}
+
+
+def dying(task, folder, prepared):
+    """A task whose process is killed, once all others are done."""
+    others = [prepared / f"out/{i}.txt" for i in range(19)]
+    while not all(path.exists() for path in others):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def task(name, times=2):
@@ -87,3 +97,13 @@ def test_all_faults_are_said_and_nothing_finished_is_lost(place, capsys):
     # A task that is no longer listed is forgotten: its source has gone.
     run(place, [task("0")])
     assert (place / "prepared" / LEDGER).read_text().count("\n") == 2
+
+
+def test_a_process_that_is_killed_loses_nothing_finished(place):
+    tasks = [task(str(i)) for i in range(19)]
+    with pytest.raises(UserError, match="was killed, as happens where memory runs out"):
+        run(place, [*tasks, Task("dies", dying)], workers=2)
+    ledger = Ledger(place / "prepared")
+    assert sum(bool(ledger.fingerprint(t.name)) for t in tasks) >= 8
+    with pytest.raises(UserError, match="dies is not prepared"):
+        ledger.facts("dies")

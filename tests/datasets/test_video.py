@@ -316,6 +316,19 @@ def apart(own, *rows):
     return str(caught.value)
 
 
+def test_folders_of_links_to_one_video_hide_no_shared_frame(own):
+    own.frames("long", [f"{n}.png" for n in range(20)])
+    for folder, numbers in (("first", range(0, 12)), ("second", range(6, 20))):
+        (own.root / folder).mkdir()
+        for n in numbers:
+            (own.root / folder / f"{n}.png").symlink_to(f"../long/{n}.png")
+    for frames in ("second", "long"):
+        said = apart(own, row(frames="first", key="6.png"), row("b", "val", frames, "8.png"))
+        assert "line 3: its frames are partly those of line 2 in split 'train'" in said
+    own.table(row(frames="first"), row("b", "val", "second", "12.png"))
+    assert len(own.read()) == 2
+
+
 def test_clips_of_one_split_may_share_frames_and_of_two_may_touch(own):
     own.frames("long", [f"{n}.png" for n in range(20)])
     near, far = row("b", "val", "long", "9.png"), row("c", "val", "long", "10.png")

@@ -263,6 +263,8 @@ def test_labels_for_all_ask_no_experiment(dataset, tmp_path):
     offsets = {clip.id: extra["offsets"] for shard in shards for clip, extra in shard}
     # As far as the frames reach: to +10.
     assert offsets == dict.fromkeys("abc", "-2 -1 1 2 3 4 5 6 7 8 9 10")
+    with pytest.raises(UserError, match="No finely annotated clip of split 'train' has a frame"):
+        write_plan(clips, root, Request([], [0], 1, CLASSES, offsets=(11, 12)), 2, tmp_path / "out")
 
 
 def test_when_no_clip_can_serve_the_plan_says_why(dataset, tmp_path):

@@ -105,6 +105,13 @@ def test_what_a_schema_cannot_see_is_one_sentence(tmp_path, change, message):
         study(tmp_path, **change)
 
 
+@pytest.mark.parametrize("offsets", [[5, -5], [0, 0]])
+def test_offsets_that_label_nothing_are_refused(tmp_path, offsets):
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match="give the first and the last offset"):
+        study(tmp_path / "data", results=str(tmp_path / "r"), propagation={"offsets": offsets})
+
+
 def test_results_that_cannot_be_written_are_named(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "file").touch()

@@ -186,6 +186,8 @@ def scan(*roots: str | Path) -> str:
                 h.update(f"absent\0{folder}\0".encode())
                 continue
             for entry in entries:
+                if entry.is_symlink():  # it may come to lead to another file of the same size and time
+                    h.update(os.readlink(entry.path).encode(errors="surrogateescape"))
                 try:
                     status = entry.stat()
                 except OSError:  # a dead link
@@ -207,6 +209,6 @@ def stamp(root: Folder, paths: Iterable[str]) -> str:
         except OSError:
             raise UserError(f"{root / path} does not exist: restore it, or index the dataset again.") from None
         # A link may come to lead to another file of the same size and time.
-        target = os.readlink(root / path) if os.path.islink(root / path) else ""
+        target = os.path.realpath(root / path) if os.path.islink(root / path) else ""
         facts.append((path, status.st_size, status.st_mtime_ns, target))
     return digest(facts)

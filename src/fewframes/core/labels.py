@@ -62,12 +62,13 @@ class ClassTable:
     @functools.cached_property
     def digest(self) -> str:
         """A digest of all the table says."""
-        return digest(self.label_digest, self.minutes, self.offsets, self.refined, self.groups, self.void)
+        colours = [c.rgb for c in self.classes]
+        return digest(self.label_digest, colours, self.minutes, self.offsets, self.refined, self.groups, self.void)
 
     @functools.cached_property
     def label_digest(self) -> str:
-        """A digest of the classes alone: what labels and networks are made with, whatever annotation costs."""
-        return digest([[c.name, c.id, c.train_id, list(c.rgb), c.has_instances] for c in self.classes])
+        """A digest of the classes alone: what labels and networks depend on, whatever their colours and price."""
+        return digest([[c.name, c.id, c.train_id, c.has_instances] for c in self.classes])
 
     @functools.cached_property
     def trained(self) -> tuple[LabelClass, ...]:
@@ -198,7 +199,7 @@ def _parse(path: Path) -> ClassTable:
         )
     _check_keys(table, ("classes", "minutes", "offsets", "refined", "groups", "void"), refuse)
     classes = tuple(_class(row, number, refuse) for number, row in enumerate(table["classes"], 1))
-    minutes, offsets = table.get("minutes"), table.get("offsets", [])
+    minutes, offsets = table.get("minutes", {}), table.get("offsets", [])
     if not isinstance(minutes, dict) or not all(_is_number(m) and 0 <= m < math.inf for m in minutes.values()):
         raise refuse("'minutes' must map kinds of annotation to minutes a frame, such as {fine: 90, coarse: 7}")
     whole = isinstance(offsets, list) and len(offsets) == 2 and all(type(o) is int for o in offsets)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,8 @@ LEDGER = "prepared.csv"
 """The ledger's name in the folder of prepared files."""
 
 _COLUMNS = ("task", "fingerprint", "facts")
-_SAVE_EVERY = 500
-"""Tasks between savings of the ledger: what a killed preparation can lose."""
+_SAVE_SECONDS = 20.0
+"""Between savings of the ledger: the work that a preparation can lose to kill -9."""
 _CHUNK = 8
 """Tasks handed to a process at a time."""
 
@@ -104,16 +106,25 @@ def prepare(tasks: Iterable[Task], folder: Path, prepared: Path, hashes: Content
     if due:
         ledger.forget(known_by)
         ledger.save()
-    done = 0
-    for name, facts, fault in progress(_results([t for t, _ in due], folder, prepared, workers), "prepare", len(due)):
-        if fault:
-            faults.append(fault)
-        else:
+    done, saved = 0, time.monotonic()
+    results = _results([task for task, _ in due], folder, prepared, workers)
+    try:
+        for name, facts, fault in progress(results, "prepare", len(due)):
+            if fault:
+                faults.append(fault)
+                continue
             ledger.note(name, known_by[name], facts)
             done += 1
-            if done % _SAVE_EVERY == 0:
+            if time.monotonic() - saved > _SAVE_SECONDS:
                 ledger.save()
-    ledger.save(keep=(task.name for task in listed))
+                saved = time.monotonic()
+    except BrokenProcessPool:
+        raise UserError(
+            "A process of the preparation was killed, as happens where memory runs out: run it again with fewer "
+            "workers; what was finished is kept."
+        ) from None
+    finally:
+        ledger.save(keep=(task.name for task in listed))
     for fault in faults:
         say(f"fault: {fault}")
     say(f"prepared {done}, found {found} as they were, {len(faults)} faulty.")

@@ -50,15 +50,17 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True)
 class _Frames:
-    """Where a row's frames are: fields of its clip, their stems by offset, and the tasks that make them readable."""
+    """Where a row's frames are: fields of its clip, their stems by offset, and the tasks that make them readable.
+
+    `shown` tells frames apart, whatever links lead to them: a picture's real path, or a video's with the number.
+    """
 
     image: str
     group: str
     stems: Mapping[int, str]
+    shown: frozenset[str]
     frames: str = ""
     key: int = 0
-    file: str = ""
-    at: int = 0
     video: str = ""
     linking: tuple[Task, ...] = ()
 
@@ -67,8 +69,7 @@ class _Frames:
 class _Annotated:
     """A row as a clip, with the tasks it takes; its video's frames are decoded with other rows' of that video.
 
-    `labels` are its files as the row names them; `file` is the folder or video of its frames, or the still, whatever
-    links lead there, and `at` its key frame's place in it.
+    `labels` are its files as the row names them; `shown` tells its frames apart (see `_Frames`).
     """
 
     line: int
@@ -76,8 +77,7 @@ class _Annotated:
     labels: Mapping[str, str]
     tasks: tuple[Task, ...]
     video: str
-    file: str
-    at: int
+    shown: frozenset[str]
 
 
 def prepare(source: Source) -> Iterator[Task]:
@@ -121,7 +121,7 @@ def _annotated(source: Source) -> list[_Annotated]:
         except UserError as error:
             faults.append((line, str(error)))
     total = len(read) + len(faults)
-    _refuse(source, total, sorted([*faults, *_shared(map(rows.in_one_place, read), source.classes.offsets)]))
+    _refuse(source, total, sorted([*faults, *_shared(read, source.classes.offsets)]))
     return read
 
 
@@ -141,25 +141,17 @@ def _refuse(source: Source, total: int, faults: Sequence[tuple[int, str]]) -> No
 
 def _shared(rows: Iterable[_Annotated], offsets: tuple[int, int]) -> Iterator[tuple[int, str]]:
     """The faults of rows whose frames are also those of a row above of another split."""
-    apart = offsets[1] - offsets[0] + 1
-    of_file: dict[str, list[_Annotated]] = {}
+    first: dict[str, _Annotated] = {}
     for row in rows:
-        of_file.setdefault(row.file, []).append(row)
-    found: dict[int, str] = {}
-    for those in of_file.values():
-        those.sort(key=lambda row: row.at + row.clip.first)
-        for position, row in enumerate(those):
-            for other in those[position + 1 :]:
-                if other.at + other.clip.first > row.at + row.clip.last:
-                    break
-                if other.clip.split != row.clip.split:
-                    above, below = sorted((row, other), key=lambda r: r.line)
-                    found.setdefault(
-                        below.line,
-                        f"its frames are partly those of line {above.line} in split '{above.clip.split}': give both "
-                        f"one split, or annotate frames that are at least {apart} apart.",
-                    )
-    yield from found.items()
+        others = [first.setdefault(frame, row) for frame in row.shown]
+        apart = [other for other in others if other.clip.split != row.clip.split]
+        if apart:
+            above = min(apart, key=lambda other: other.line)
+            yield (
+                row.line,
+                f"its frames are partly those of line {above.line} in split '{above.clip.split}': give both "
+                f"one split, or annotate frames that are at least {offsets[1] - offsets[0] + 1} apart.",
+            )
 
 
 def _sizes(source: Source, row: _Annotated) -> Iterator[str]:
@@ -182,7 +174,6 @@ class _Rows:
         self._names: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
         self._met: dict[tuple[str, ...], int] = {}
-        self._places: dict[str, dict[str, int]] = {}
 
     def read(self, line: int, row: Mapping[str, str]) -> _Annotated:
         """A row, checked; raises `UserError`, a sentence to stand behind the line's number, for its first fault."""
@@ -217,13 +208,7 @@ class _Rows:
             truth=truth,
             **paths,
         )
-        return _Annotated(line, clip, labels, (*drawing, *found.linking, *linking), found.video, found.file, found.at)
-
-    def in_one_place(self, row: _Annotated) -> _Annotated:
-        """The row; where it is a still among the frames of others, with its place among them."""
-        folder, name = os.path.split(row.file)
-        place = self._places.get(folder, {}).get(name)
-        return row if place is None else replace(row, file=folder, at=place)
+        return _Annotated(line, clip, labels, (*drawing, *found.linking, *linking), found.video, found.shown)
 
     def _meet(self, line: int, key: tuple[str, ...], what: str) -> None:
         first = self._met.setdefault(key, line)
@@ -233,7 +218,7 @@ class _Rows:
     def _frames(self, row: Mapping[str, str]) -> _Frames:
         if not row["frames"]:
             image = self._file(row, "key", IMAGES)
-            return _Frames(image, group=image, stems={0: ""}, file=self._real(image))
+            return _Frames(image, image, {0: ""}, frozenset([self._real(image)]))
         path = inside(row["frames"])
         if is_there(self._source.folder / path) and (self._source.folder / path).is_dir():
             return self._in_folder(row, path)
@@ -244,7 +229,6 @@ class _Rows:
             self._names[folder], others = frame_names(self._source.folder / folder)
             for name in others:
                 self._source.left_out.add("no picture, among frames", f"{folder}/{name}")
-            self._places[self._real(folder)] = {name: place for place, name in enumerate(self._names[folder])}
         names, key = self._names[folder], row["key"]
         if key not in names:
             self._refuse_blanks("key", key, key.strip() in names)
@@ -258,14 +242,14 @@ class _Rows:
         offsets = self._reach(at, len(names))
         files = {offset: str(PurePosixPath(folder, names[at + offset])) for offset in offsets}
         stems = {offset: PurePosixPath(file).stem for offset, file in files.items()}
-        image, file = files[0], self._real(folder)
+        image, shown = files[0], self._shown(folder, files.values())
         if len(files) == 1:
-            return _Frames(image, folder, stems, file=file, at=at)
+            return _Frames(image, folder, stems, shown)
         if series := counted(list(files.values()), -offsets[0]):
-            return _Frames(image, folder, stems, *series, file=file, at=at)
+            return _Frames(image, folder, stems, shown, *series)
         linking = link_task(row["clip"], {at + o: os.path.abspath(self._source.folder / f) for o, f in files.items()})
         pattern = linked(row["clip"], PurePosixPath(files[offsets[0]]).suffix)
-        return _Frames(image, folder, stems, pattern, at, file, at, linking=(linking,))
+        return _Frames(image, folder, stems, shown, pattern, at, linking=(linking,))
 
     def _in_video(self, row: Mapping[str, str], video: str) -> _Frames:
         if video not in self._counts:
@@ -276,8 +260,13 @@ class _Rows:
         number = int(key)
         stems = {offset: f"{number + offset:06d}" for offset in self._reach(number, count)}
         pattern = linked(row["clip"], ".png")
-        file = self._real(video)
-        return _Frames(pattern.format(frame=number), video, stems, pattern, number, file, number, video)
+        shown = frozenset(f"{self._real(video)}\0{number + offset}" for offset in stems)
+        return _Frames(pattern.format(frame=number), video, stems, shown, pattern, number, video)
+
+    def _shown(self, folder: str, files: Iterable[str]) -> frozenset[str]:
+        """The real paths of a folder's pictures."""
+        base, root = self._real(folder), self._source.folder
+        return frozenset(self._real(f) if os.path.islink(root / f) else f"{base}/{Path(f).name}" for f in files)
 
     def _real(self, path: str) -> str:
         return os.path.realpath(self._source.folder / path)

@@ -49,6 +49,11 @@ def write_plan(clips: Sequence[Clip], root: Root, request: Request, shards: int,
     anyway = [measured_labels(clips, request.measured, request.reach)]
     if request.offsets:
         anyway.append(labels_for_all(clips, request.split, request.offsets))
+        if not anyway[-1]:
+            raise UserError(
+                f"No finely annotated clip of split '{request.split}' has a frame at the offsets "
+                f"{list(request.offsets)}: correct propagation.offsets, or get the missing frames."
+            )
     for clip_id, offsets in itertools.chain.from_iterable(asked.items() for asked in anyway):
         pseudo.setdefault(clip_id, set()).update(offsets)
     hashes = ContentHashes(out / "hashes", "plan")

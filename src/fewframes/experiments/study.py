@@ -40,6 +40,9 @@ class Study:
         self.networks = list(config["training"])
         self.shards = [f"{i:04d}" for i in range(config["shards"])]
         self._scanned: dict[tuple[int, ...], str] = {}
+        first, last = config["propagation"]["offsets"] or (0, 1)
+        if not first <= last or first == last == 0:
+            raise UserError(f"config: propagation.offsets is [{first}, {last}]: give the first and the last offset.")
         check_method("propagation", self.propagation, propagation.METHODS)
         check_method("refinement", self.refinement, refinement.METHODS)
         for method in config["quality"]["methods"]:
@@ -143,6 +146,11 @@ class Study:
     def label_digest(self) -> str:
         """A digest of the classes alone, for the rules to which a price or a clip's reach makes no difference."""
         return load_class_table(self.classes).label_digest
+
+    @cached_property
+    def scored_digest(self) -> str:
+        """A digest of the classes, and of the groups that are scored too."""
+        return digest(self.label_digest, load_class_table(self.classes).groups)
 
     @cached_property
     def refined_digest(self) -> str:
