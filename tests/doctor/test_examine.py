@@ -43,7 +43,7 @@ def correct(patient, clip="", ids=7):
     """Import a correction by hand; returns its file."""
     folder, table = patient.folder / "corrections", load_class_table("cityscapes")
     clip = clip or patient.file("leftImg8bit/train/ashford/*").name.removesuffix("_leftImg8bit.png")
-    file = label_file(clip, 1)
+    file = label_file(clip, 1, str(ids))
     with beside(folder) as aside:
         (aside / file).parent.mkdir()
         Image.fromarray(np.full((48, 96), ids, np.uint8)).save(aside / file)
@@ -76,7 +76,7 @@ def test_corrections_are_examined(patient):
 
     correct(patient, "gone_000000_000019")
     (row,) = patient.examine().rows
-    assert (row.group, row.severity, row.name) == ("Reviewed", "warning", "labels/gone_000000_000019_1.png")
+    assert (row.group, row.severity, row.name) == ("Reviewed", "warning", "labels/gone_000000_000019_1-7.png")
     correct(patient, "gone_000000_000019", ids=99)
     assert [r.what for r in patient.examine().rows if r.severity == "fault"] == ["corrected labels that cannot be used"]
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 import unicodedata
 import zipfile
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -21,7 +22,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import content_hash, write_csv
 from fewframes.core.labelfile import Layer, read_fingerprints, write_label_file
 from fewframes.core.labels import load_class_table
-from fewframes.labelling import corrections
+from fewframes.labelling import correctionfolder, corrections
 from fewframes.labelling.correctionfolder import Correction, corrected_label, keep, read_corrections
 from fewframes.labelling.corrections import import_corrections
 from fewframes.labelling.exporting import image_hash
@@ -271,8 +272,8 @@ def test_what_a_correction_knows(task, tmp_path, city):
         kind="pseudo",
         method="flow",
         fingerprint="f1",
-        file=f"labels/{BASE}_000019_1.png",
-        hash=content_hash(tmp_path / f"out/labels/{BASE}_000019_1.png"),
+        file=f"labels/{BASE}_000019_1-{correction.hash}.png",
+        hash=content_hash(tmp_path / "out" / correction.file),
         classes=correction.classes,
         image_hash=image_hash(png(tmp_path / f"data/{BASE}_000020.png")),
         minutes=2.5,
@@ -509,7 +510,7 @@ def test_a_class_that_is_gone_is_refused_where_it_has_pixels(tmp_path):
     folder = exported(tmp_path, "cityscapes", before, labels)
     take(folder, folder, tmp_path / "out", before)
     one, two = read_corrections(tmp_path / "out")
-    with pytest.raises(UserError, match=r"_1\.png has pixels of \['box'\], which the class table 'after' lacks"):
+    with pytest.raises(UserError, match=r"_1-.*\.png has pixels of \['box'\], which the class table 'after' lacks"):
         corrected_label(tmp_path / "out", one, after)
     assert (corrected_label(tmp_path / "out", two, after) == labels[2]).all()
 
@@ -579,3 +580,28 @@ def test_what_a_killed_import_left_is_not_read(task, tmp_path, city):
     (left / f"{BASE}_000019_1.png").write_text("half a pict")
     take(task / "annotations.zip", task, tmp_path / "out", city)
     assert len(read_corrections(tmp_path / "out")) == 3
+
+
+def test_an_import_that_is_killed_at_its_end_takes_nothing_away(task, tmp_path, city, monkeypatch):
+    out = tmp_path / "out"
+    take(task / "annotations.zip", task, out, city)
+    before = read_corrections(out)
+    file = correctionfolder.label_file(before[0].clip, before[0].offset, "other")
+
+    def add():
+        with correctionfolder.beside(out) as aside:
+            (aside / "labels").mkdir()
+            shutil.copytree(out / "classes", aside / "classes")
+            Image.new("L", SIZE[::-1], 7).save(aside / file)
+            new = replace(before[0], file=file, hash=content_hash(aside / file), changed=5.0)
+            keep({"new": new}, aside, out)
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(correctionfolder, "write_csv", killed)
+        add()
+    assert read_corrections(out) == before
+    add()
+    assert read_corrections(out)[0].file == file and not (out / before[0].file).exists()

@@ -28,7 +28,8 @@ PREPARED = "prepared:"
 PREPARED_FOLDER = "prepared"
 """The folder of prepared files below a dataset's results."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+CLIP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What a clip may be called: names of files and of Snakemake's jobs are made of it."""
 
 
 class Root:
@@ -85,7 +86,7 @@ class Clip:
     truth: str = ""
 
     def __post_init__(self) -> None:
-        if not _ID.fullmatch(self.id):
+        if not CLIP_ID.fullmatch(self.id):
             raise UserError(f"Clip id '{self.id}' must be letters, digits, '.', '_' and '-': rename its files.")
 
     def has(self, offset: int) -> bool:
@@ -158,10 +159,12 @@ def pattern_of(path: str, number: str) -> str:
         raise ValueError(f"{number} is not in {path}")
     width = f":0{len(number)}d" if number.startswith("0") or len(number) > 4 else ""
 
-    def literal(text: str) -> str:
-        return text.replace("{", "{{").replace("}", "}}")
-
     return f"{literal(head)}{{frame{width}}}{literal(tail)}"
+
+
+def literal(text: str) -> str:
+    """Text as it must stand in a frame pattern: its own braces doubled."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def shard_of(clip_id: str, shards: int) -> int:

@@ -16,6 +16,10 @@ MAX_PIXELS = 2**26
 """Twice an 8K frame. Larger pictures are refused before they are decoded: such a file is a fault or an attack."""
 
 
+FIRST_INSTANCE = 1000
+"""In a picture of instances class id * 1000 + k is the k-th object of a class, and the mere class id what is not told
+apart (cityscapesScripts' convention, which IDD and conversions of CamVid follow)."""
+
 _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises on a damaged file, whichever of its parts is."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 
-from fewframes.core.clips import PREPARED, pattern_of
+from fewframes.core.clips import PREPARED, literal, pattern_of
 from fewframes.core.errors import UserError
 from fewframes.core.files import written_whole
 from fewframes.datasets.preparing import Task
@@ -90,11 +90,6 @@ def counted(names: Sequence[str], key: int) -> tuple[str, int] | None:
         if all(pattern.format(frame=number + i - key) == name for i, name in enumerate(names)):
             return pattern, number
     return None
-
-
-def literal(text: str) -> str:
-    """Text as it must stand in a pattern: its own braces doubled."""
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def linked(clip: str, suffix: str, kind: str = "frames") -> str:

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewframes.core.clips import PREPARED, Clip
+from fewframes.core.clips import PREPARED, Clip, literal
 from fewframes.core.errors import UserError
 from fewframes.core.files import digest
-from fewframes.datasets.frames import literal
 from fewframes.datasets.keyframes import key_task
 from fewframes.datasets.polygons import polygon_task
 from fewframes.datasets.preparing import Ledger, Task

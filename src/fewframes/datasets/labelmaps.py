@@ -16,7 +16,7 @@ from PIL import Image
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import written_whole
-from fewframes.core.images import image_mode, read_colours, read_instances, read_label
+from fewframes.core.images import FIRST_INSTANCE, image_mode, read_colours, read_instances, read_label
 from fewframes.core.labels import IGNORE, ClassTable, LabelClass
 from fewframes.datasets.preparing import Task
 
@@ -24,9 +24,6 @@ _Make = Callable[[Task, Path, Path], Mapping[str, Any]]
 _COLOUR_MODES = ("RGB", "RGBA")
 _COMPRESSION = 1
 """zlib's level for prepared PNGs: label maps shrink at any, and the lightest writes fastest."""
-
-_FIRST_INSTANCE = 1000
-"""Class * 1000 + k is the k-th object of a class; below that a value is the class alone (cityscapesScripts)."""
 
 _VPS_STRAY = 0.5
 """Cityscapes-VPS's own conversion (prepare_data/create_panoptic_labels.py) takes any colour but those of the 19 classes
@@ -110,8 +107,8 @@ def _prepare_vps_instances(task: Task, folder: Path, prepared: Path) -> Mapping[
     values = read_instances(path)
     native = classes.to_native_ids(_train_ids(values, path, classes)).astype(np.int32)
     # An object's number may be 0: the value, not the number, tells an object from a mere class.
-    objects = native * _FIRST_INSTANCE + values % _FIRST_INSTANCE
-    _save(np.where(values >= _FIRST_INSTANCE, objects, native).astype(np.uint16), prepared / task.outputs[0])
+    objects = native * FIRST_INSTANCE + values % FIRST_INSTANCE
+    _save(np.where(values >= FIRST_INSTANCE, objects, native).astype(np.uint16), prepared / task.outputs[0])
     return {"height": values.shape[0], "width": values.shape[1]}
 
 
@@ -160,7 +157,7 @@ def _packed(rgb: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def _train_ids(values: NDArray[np.int32], path: Path, classes: ClassTable) -> NDArray[np.uint8]:
-    train = np.where(values >= _FIRST_INSTANCE, values // _FIRST_INSTANCE, values)
+    train = np.where(values >= FIRST_INSTANCE, values // FIRST_INSTANCE, values)
     strange = (train >= len(classes.trained)) & (train != IGNORE) | (train < 0)
     if strange.any():
         raise UserError(

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import written_whole
-from fewframes.core.images import MAX_PIXELS
+from fewframes.core.images import FIRST_INSTANCE, MAX_PIXELS
 from fewframes.core.labels import ClassTable, LabelClass, load_class_table
 from fewframes.datasets.preparing import Task
 
@@ -34,9 +34,7 @@ LAYOUTS = ("cityscapes", "idd")
 BACKGROUND = "unlabeled"
 """The class, in both datasets' tables, of a pixel that no polygon covers."""
 
-_PER_CLASS = 1000
-"""An instance's value is its class id times this plus its number (cityscapesScripts' json2instanceImg)."""
-_LARGEST_ID = (2**16 - _PER_CLASS) // _PER_CLASS
+_LARGEST_ID = (2**16 - FIRST_INSTANCE) // FIRST_INSTANCE
 """The largest class id whose instances all fit 16 bits."""
 _OBJECTS = 2**16 - 1
 """Ordinals in a 16-bit picture, 0 being the background."""
@@ -177,9 +175,11 @@ def _chosen(
         instance = ids[name]
         if name == label and name in counters:
             counter = counters[name]
-            if seen[counter] == _PER_CLASS:
-                raise UserError(f"{where} is more than the {_PER_CLASS}th of its kind: label some as '{name}group'.")
-            instance = instance * _PER_CLASS + seen[counter]
+            if seen[counter] == FIRST_INSTANCE:
+                raise UserError(
+                    f"{where} is more than the {FIRST_INSTANCE}th of its kind: label some as '{name}group'."
+                )
+            instance = instance * FIRST_INSTANCE + seen[counter]
             seen[counter] += 1
         if (corners.max(axis=0) < 0).any() or (corners.min(axis=0) >= (size[1], size[0])).any():
             dropped["outside the image"] += 1

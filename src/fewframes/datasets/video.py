@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fewframes.core.clips import PREPARED, SOURCES, Clip
+from fewframes.core.clips import CLIP_ID, PREPARED, SOURCES, Clip
 from fewframes.core.errors import UserError
 from fewframes.core.images import image_size
 from fewframes.core.progress import say
@@ -44,7 +44,6 @@ _PLAIN = ("clip", "split", "group")
 COLUMNS = (*_NEEDED, "frames", *SOURCES, *_INSTANCES, "group", "truth")
 """Columns that the CSV can have; docs/how-to/own-video.md says what they mean."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -178,7 +177,7 @@ class _Rows:
     def read(self, line: int, row: Mapping[str, str]) -> _Annotated:
         """A row, checked; raises `UserError`, a sentence to stand behind the line's number, for its first fault."""
         row = {column: cell.strip() if column in _PLAIN or not cell.strip() else cell for column, cell in row.items()}
-        if not _ID.fullmatch(row["clip"]):
+        if not CLIP_ID.fullmatch(row["clip"]):
             raise UserError(f"the clip id {row['clip']!r} must be letters, digits, '.', '_' and '-': rename it.")
         self._meet(line, ("clip", row["clip"]), f"the clip id '{row['clip']}'")
         if not row["split"]:

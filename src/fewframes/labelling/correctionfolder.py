@@ -1,7 +1,7 @@
 """The folder of corrections: reviewed labels, what their ids mean, and what is known of each.
 
-It lies with the user's data: `labels/<clip>_<offset>.png` (native ids), `classes/<digest>.csv` (what these mean: a
-class table may be edited later) and `corrections.csv`, one row a frame.
+It lies with the user's data: `labels/<clip>_<offset>-<hash>.png` (native ids), `classes/<hash>.csv` (what these mean:
+a class table may be edited later) and `corrections.csv`, one row a frame.
 """
 
 from __future__ import annotations
@@ -66,9 +66,12 @@ class Correction:
 _COLUMNS = tuple(f.name for f in fields(Correction))
 
 
-def label_file(clip: str, offset: int) -> str:
-    """Where a corrected label lies in the folder."""
-    return f"labels/{clip}_{offset}.png"
+def label_file(clip: str, offset: int, known_by: str) -> str:
+    """Where a corrected label of this content hash lies in the folder.
+
+    A later one gets another name: until it is listed, a killed import has taken nothing away.
+    """
+    return f"labels/{clip}_{offset}-{known_by}.png"
 
 
 def read_corrections(folder: Path) -> list[Correction]:
@@ -146,6 +149,7 @@ def keep(taken: Mapping[str, Correction], aside: Path, folder: Path) -> list[str
     staying = []
     with _locked(folder):
         rows = {c.key: c for c in _read_rows(folder)} if (folder / LISTING).is_file() else {}
+        before = {c.file for c in rows.values()}
         for file in {c.classes for c in taken.values()}:
             _move(file, aside, folder)
         for name, new in taken.items():
@@ -159,6 +163,8 @@ def keep(taken: Mapping[str, Correction], aside: Path, folder: Path) -> list[str
             rows[new.key] = old if old is not None and same else new
         # csv writes None as an empty field.
         write_csv(folder / LISTING, _COLUMNS, (dataclasses.astuple(rows[key]) for key in sorted(rows)))
+        for file in before - {c.file for c in rows.values()}:
+            (folder / file).unlink(missing_ok=True)
     return staying
 
 

@@ -84,9 +84,12 @@ def import_corrections(
             except UserError as error:
                 faults.append(str(error))
                 continue
-            file = label_file(frame.clip, frame.offset)
-            with written_whole(aside / file) as path:
+            with written_whole(aside / "label.png") as path:
                 Image.fromarray(classes.to_native_ids(label)).save(path, "png")
+            known_by = content_hash(aside / "label.png")
+            file = label_file(frame.clip, frame.offset, known_by)
+            (aside / file).parent.mkdir(exist_ok=True)
+            (aside / "label.png").rename(aside / file)
             taken[name] = Correction(
                 clip=frame.clip,
                 offset=frame.offset,
@@ -94,7 +97,7 @@ def import_corrections(
                 method=frame.method,
                 fingerprint=frame.fingerprint,
                 file=file,
-                hash=content_hash(aside / file),
+                hash=known_by,
                 classes=meaning,
                 image_hash=frame.image_hash,
                 minutes=minutes,

@@ -9,9 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_FIRST_INSTANCE = 1000
-"""An instance map holds class id * 1000 + k for the k-th object of a class, and the mere class id for what is
-not told apart (cityscapesScripts' convention, which IDD and CamVid conversions follow)."""
+from fewframes.core.images import FIRST_INSTANCE
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def find_things(
             continue
         alone = of_class
         if instances is not None:
-            told_apart = of_class & (instances >= _FIRST_INSTANCE)
+            told_apart = of_class & (instances >= FIRST_INSTANCE)
             alone = of_class & ~told_apart
             ids, index = np.unique(instances[told_apart], return_inverse=True)
             numbered = np.zeros(label.shape, np.int32)
