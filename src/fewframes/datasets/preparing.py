@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,17 +144,27 @@ def _fingerprint(task: Task, folder: Path, hashes: ContentHashes) -> str:
 def _results(
     tasks: list[Task], folder: Path, prepared: Path, workers: int
 ) -> Iterable[tuple[str, Mapping[str, Any], str]]:
-    arguments = [(task, folder, prepared) for task in tasks]
+    """What became of each task, chunk by chunk as they are finished; a killed process costs its own chunk."""
     if workers == 1 or len(tasks) < 2 * _CHUNK:
-        yield from map(_tried, arguments)
+        yield from (_tried(task, folder, prepared) for task in tasks)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
-        yield from pool.map(_tried, arguments, chunksize=_CHUNK)
+    killed = None
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        chunks = [tasks[i : i + _CHUNK] for i in range(0, len(tasks), _CHUNK)]
+        for chunk in as_completed([pool.submit(_all_tried, chunk, folder, prepared) for chunk in chunks]):
+            try:
+                yield from chunk.result()
+            except BrokenProcessPool as error:
+                killed = error  # but other chunks may have come in before
+    if killed:
+        raise killed
 
 
-def _tried(arguments: tuple[Task, Path, Path]) -> tuple[str, Mapping[str, Any], str]:
-    task, folder, prepared = arguments
+def _all_tried(tasks: list[Task], folder: Path, prepared: Path) -> list[tuple[str, Mapping[str, Any], str]]:
+    return [_tried(task, folder, prepared) for task in tasks]
+
+
+def _tried(task: Task, folder: Path, prepared: Path) -> tuple[str, Mapping[str, Any], str]:
     try:
         return task.name, task.make(task, folder, prepared), ""
     except UserError as error:
