@@ -29,6 +29,7 @@ container: "envs/fewframes.sif"
 
 
 include: "rules/plan.smk"
+include: "rules/weights.smk"
 include: "rules/propagate.smk"
 include: "rules/refine.smk"
 include: "rules/manifests.smk"
@@ -47,6 +48,8 @@ rule all:
         manifest_files(),
         run_files(),
         quality_files(),
+        signal_files(),
+        gallery_files(),
         table_files(),
         figure_files(),
     localrule: True

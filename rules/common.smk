@@ -1,5 +1,6 @@
 """The config, validated, and the functions that rules ask: everything else is in the package."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from snakemake.utils import validate
 
 from fewframes.core.errors import UserError
 from fewframes.core.stages import VERSIONS
+from fewframes.core.weights import registry
 from fewframes.experiments.study import Study
 
 EXPERIMENTS = Path(workflow.basedir) / "workflow" / "experiments"
@@ -31,6 +33,9 @@ except WorkflowError as error:
         file=sys.stderr,
     )
     sys.exit(2)
+
+
+PUBLISHED = {entry.file: name for name, entry in registry().items()}
 
 
 wildcard_constraints:
@@ -132,8 +137,23 @@ def refined_labels(method):
     return f"{STUDY.folder}/refined/{method}/labels.csv"
 
 
-def measured_labels(wildcards):
-    """The pseudo-labels to measure."""
+def weights_of_method(wildcards):
+    """The file of weights that a propagation method needs, where it needs one."""
+    return STUDY.method_weights(wildcards.method)
+
+
+def threads_of_method(wildcards):
+    """Threads of a propagation: what needs weights decodes frames ahead of them, the others are single."""
+    return 4 if STUDY.needs_weights(wildcards.method) else 1
+
+
+def gpu_of_method(wildcards):
+    """GPUs of a propagation."""
+    return int(STUDY.needs_weights(wildcards.method))
+
+
+def labels_of_method(wildcards):
+    """The pseudo-labels of a method."""
     return pseudo_labels(wildcards.method)
 
 
@@ -271,6 +291,26 @@ def quality_files():
     """The tables of pseudo-label quality, and their figure."""
     tables = [f"{STUDY.folder}/quality/{method}.csv" for method in STUDY.measured]
     return [*tables, f"{STUDY.folder}/figures/quality.png"] if tables else []
+
+
+def signal_files():
+    """The tables of signals that need no truth, and their figure."""
+    methods = STUDY.signalled
+    kinds = ("signals", "policy")
+    tables = [
+        f"{STUDY.folder}/quality/{kind}/{method}.csv"
+        for method in methods
+        for kind in kinds
+    ]
+    return [*tables, f"{STUDY.folder}/figures/signals.png"] if methods else []
+
+
+def gallery_files():
+    """The pages of pseudo-labels, the worst first."""
+    return [
+        f"{STUDY.folder}/figures/labels-{method}.html"
+        for method in STUDY.labelled["pseudo"]
+    ]
 
 
 def figure_files():

@@ -8,15 +8,22 @@ OUTPUTS: pseudo/<method>/NNNN.csv, gathered in pseudo/<method>/labels.csv; undec
 rule propagate:
     input:
         shard=planned_shard("propagate"),
+        weights=weights_of_method,
     output:
         labels="<data>/pseudo/{method}/{shard}.csv",
     log:
         "<data>/logs/propagate/{method}/{shard}.log",
     benchmark:
         "<data>/benchmarks/propagate/{method}/{shard}.tsv"
-    threads: 1
+    threads: threads_of_method
+    resources:
+        gpu=gpu_of_method,
     params:
         settings=stage_settings("propagation"),
+        # Asking for `threads` keeps a param out of the rerun triggers: this one must make nothing due.
+        housekeeping=lambda wildcards, threads: STUDY.method_housekeeping(
+            "propagation", wildcards.method
+        ),
         version=VERSIONS["propagate"],
         root=str(STUDY.root),
         classes=STUDY.classes,
@@ -24,7 +31,7 @@ rule propagate:
         results=results_folder,
     shell:
         "fewframes propagate --shard {input.shard:q} --method {wildcards.method} --settings {params.settings:q}"
-        " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --out {output.labels:q}"
+        " --housekeeping {params.housekeeping:q} --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --out {output.labels:q}"
         " --threads {threads} 2>&1 | tee {log:q}"
 
 

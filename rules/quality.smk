@@ -1,14 +1,15 @@
-"""Quality: pseudo-labels against dense truth, method by method.
+"""Quality: pseudo-labels against dense truth, and by signals that need none, method by method.
 
-REQUIRED INPUTS: pseudo/<method>/labels.csv, dataset.truth
-OUTPUTS: quality/<method>.csv, figures/quality.{png,pdf}
+REQUIRED INPUTS: pseudo/<method>/labels.csv; dataset.truth where there is any
+OUTPUTS: quality/<method>.csv, quality/{signals,policy}/<method>.csv, figures/{quality,signals}.{png,pdf}; undeclared, what
+was measured of each clip in quality/measured/<method>/
 """
 
 
 rule quality:
     input:
         index=planned_clips,
-        labels=measured_labels,
+        labels=labels_of_method,
     output:
         table=report(
             "<data>/quality/{method}.csv",
@@ -55,4 +56,97 @@ rule quality_figure:
         out=lambda wildcards, output: Path(output.png).with_suffix(""),
     shell:
         "fewframes figure quality --settings {params.settings:q} --out {params.out:q} {input.tables:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule signals:
+    input:
+        index=planned_clips,
+        labels=labels_of_method,
+        weights=weights_of_method,
+    output:
+        table="<data>/quality/signals/{method}.csv",
+        curve="<data>/quality/policy/{method}.csv",
+    log:
+        "<data>/logs/signals/{method}.log",
+    threads: threads_of_method
+    resources:
+        gpu=gpu_of_method,
+    params:
+        settings=stage_settings("propagation"),
+        # Asking for `threads` keeps a param out of the rerun triggers: this one must make nothing due.
+        housekeeping=lambda wildcards, threads: STUDY.method_housekeeping(
+            "propagation", wildcards.method
+        ),
+        version=VERSIONS["signals"],
+        propagation_version=VERSIONS["propagate"],
+        labels=lambda wildcards: f"{STUDY.folder}/pseudo/{wildcards.method}/labels.csv",
+        clips=STUDY.signals,
+        truth=["--truth", STUDY.truth] if STUDY.truth else [],
+        truth_scan=truth_scan,
+        root=str(STUDY.root),
+        classes=STUDY.classes,
+        class_digest=STUDY.label_digest,
+        results=results_folder,
+        cache=lambda wildcards: f"{STUDY.folder}/quality/measured/{wildcards.method}",
+    shell:
+        "fewframes signals --method {wildcards.method} --settings {params.settings:q}"
+        " --housekeeping {params.housekeeping:q} --root {params.root:q} {params.truth:q} --classes {params.classes:q}"
+        " --results {params.results:q} --labels {params.labels:q} --clips {params.clips} --threads {threads}"
+        " --out {output.table:q} --curve {output.curve:q} --cache {params.cache:q} 2>&1 | tee {log:q}"
+
+
+rule signals_figure:
+    input:
+        tables=expand("<data>/quality/signals/{method}.csv", method=STUDY.signalled),
+        curves=expand("<data>/quality/policy/{method}.csv", method=STUDY.signalled),
+    output:
+        png=report(
+            "<data>/figures/signals.png",
+            caption="../workflow/report/signals.rst",
+            category="Pseudo-labels",
+            labels={"shows": "what predicts their quality"},
+        ),
+        pdf="<data>/figures/signals.pdf",
+    log:
+        "<data>/logs/figures/signals.log",
+    localrule: True
+    params:
+        settings=STUDY.table_settings(),
+        version=VERSIONS["figures"],
+        out=lambda wildcards, output: Path(output.png).with_suffix(""),
+        curves=lambda wildcards, input: [
+            word for curve in input.curves for word in ("--curve", curve)
+        ],
+    shell:
+        "fewframes figure signals --settings {params.settings:q} --out {params.out:q} {params.curves:q} {input.tables:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule gallery:
+    input:
+        index=planned_clips,
+        labels=labels_of_method,
+    output:
+        html=report(
+            "<data>/figures/labels-{method}.html",
+            caption="../workflow/report/gallery.rst",
+            category="Pseudo-labels",
+            labels={"shows": "labels of {method}, worst first"},
+        ),
+    log:
+        "<data>/logs/figures/labels-{method}.log",
+    params:
+        settings=STUDY.table_settings(),
+        version=VERSIONS["figures"],
+        labels=lambda wildcards: f"{STUDY.folder}/pseudo/{wildcards.method}/labels.csv",
+        truth=["--truth", STUDY.truth] if STUDY.truth else [],
+        truth_scan=truth_scan,
+        root=str(STUDY.root),
+        classes=STUDY.classes,
+        class_digest=STUDY.class_digest,
+        results=results_folder,
+    shell:
+        "fewframes figure gallery --settings {params.settings:q} --root {params.root:q} {params.truth:q}"
+        " --classes {params.classes:q} --results {params.results:q} --labels {params.labels:q} --out {output.html:q}"
         " 2>&1 | tee {log:q}"

@@ -21,6 +21,8 @@ rule quality_tables:
         plan_files(),
         label_files(),
         quality_files(),
+        signal_files(),
+        gallery_files(),
     localrule: True
 
 

@@ -127,7 +127,7 @@ def test_a_truncated_label_file_is_made_again(root):
 
 def test_a_frame_of_another_size_or_absent_is_named(root):
     Image.new("RGB", (80, 32)).save(root / "000005.png")
-    with pytest.raises(UserError, match=r"000005\.png is 80x32 but the annotation .* is 160x64"):
+    with pytest.raises(UserError, match=r"000005\.png is 80x32 but its clip's annotation is 160x64"):
         propagate(root, "3")
     (root / "000005.png").unlink()
     with pytest.raises(UserError, match=r"000005\.png does not exist"):

@@ -11,8 +11,9 @@ from fewframes.core.errors import UserError
 from fewframes.core.images import read_image
 from fewframes.labelling.propagation.sam2.engine import Tracker
 from fewframes.labelling.propagation.sam2.merging import Merger
-from fewframes.labelling.propagation.sam2.model import build_model, model_config, normalised, squared
+from fewframes.labelling.propagation.sam2.model import build_model, model_config, normalised
 from fewframes.labelling.propagation.sam2.objects import Objects
+from fewframes.labelling.propagation.sam2.reading import squared
 from fewframes.labelling.propagation.sam2.tracks import Task
 
 SIDE = 128
@@ -139,7 +140,7 @@ def test_absent_objects_equal_the_official_predictor_and_claim_nothing(model, of
     for offset, logits in officially(official, videos[0], one.objects, 2).items():
         result = ours[0, offset]
         assert torch.equal(result.logits, logits) and (logits == -1024).all()
-        assert (result.label == 255).all() and not result.confidence.any()
+        assert (result.merged.index == -1).all() and not result.merged.confidence.any()
         assert (result.presence < 0.1).all() and not result.area.any()
 
 
@@ -156,7 +157,7 @@ def test_batches_of_any_size_give_the_same(model, videos):
     for max_batch in (1, 4):
         for where, result in track(model, tasks, max_batch=max_batch).items():
             torch.testing.assert_close(result.logits, whole[where].logits, rtol=0, atol=1e-4)
-            assert (result.label == whole[where].label).mean() > 0.999
+            assert (result.merged.index == whole[where].merged.index).mean() > 0.999
             np.testing.assert_allclose(result.presence, whole[where].presence, atol=1e-4)
 
 
@@ -185,13 +186,6 @@ def test_the_key_frame_can_be_remembered_at_full_resolution(model, videos):
     official, full = track(model, one), track(model, one, key_memory="full")
     differences = [(full[where].logits - official[where].logits).abs().max() for where in official]
     assert all(0 < difference < 5 for difference in differences)
-    with pytest.raises(UserError, match="key_memory is 'none': choose one of official, full"):
-        Tracker(model, key_memory="none")
-
-
-def test_a_batch_has_a_size(model):
-    with pytest.raises(UserError, match="'max_batch' of propagation 'sam2' is -1: give at least 0"):
-        Tracker(model, max_batch=-1)
 
 
 def test_label_and_measures_follow_from_the_logits(model, videos):
@@ -199,9 +193,10 @@ def test_label_and_measures_follow_from_the_logits(model, videos):
     result = track(model, [one])[0, 1]
     full = torch.nn.functional.interpolate(result.logits[None], (HEIGHT, WIDTH), mode="bilinear")[0]
     best, winner = full.max(dim=0)
-    expected = np.where(best > 0, np.array(one.objects.train_ids)[winner], 255)
-    np.testing.assert_array_equal(result.label, expected)
-    assert 0 < (result.label == 255).mean() < 1
+    index, label = result.merged.index, one.objects.label(result.merged.index)
+    np.testing.assert_array_equal(index, np.where(best > 0, winner, -1))
+    np.testing.assert_array_equal(label, np.where(best > 0, np.array(one.objects.train_ids)[winner], 255))
+    assert 0 < (label == 255).mean() < 1
     np.testing.assert_allclose(result.area, (result.logits > 0).float().mean(dim=(1, 2)).numpy())
     assert ((result.presence > 0) & (result.presence < 1)).all()
 
@@ -211,14 +206,27 @@ def test_confidence_is_the_margin_to_the_next_class():
         return torch.tensor(values, dtype=torch.float32)[:, None, None].expand(-1, 2, 2)
 
     merger = Merger((4, 4), torch.device("cpu"))
-    merger.add(level(3.0, 4.0), (0, 0))  # of one class: no rivals
-    merger.add(level(2.0, -1.0), (5, 7))
-    label, confidence = merger.finish()
-    assert (label == 0).all() and (confidence == round(255 * np.tanh(1.0))).all()
+    merger.add(level(3.0, 4.0), 0, (0, 0))  # of one class: no rivals
+    merger.add(level(2.0, -1.0), 2, (5, 7))
+    merged = merger.finish()
+    assert (merged.index == 1).all() and (merged.confidence == round(255 * np.tanh(1.0))).all()
     alone = Merger((4, 4), torch.device("cpu"))
-    alone.add(level(-3.0, 1.0), (2, 3))
-    label, confidence = alone.finish()
-    assert (label == 3).all() and (confidence == round(255 * np.tanh(0.5))).all()
+    alone.add(level(-3.0, 1.0), 0, (2, 3))
+    merged = alone.finish()
+    assert (merged.index == 1).all() and (merged.confidence == round(255 * np.tanh(0.5))).all()
+
+
+def test_masks_are_merged_where_they_are_wanted(model, videos):
+    whole, one = task(videos[0], 2, 2, 3), task(videos[0], 2, 2, 3)
+    wanted = Task(one.name, one.objects, one.past, one.future, one.read, frozenset({-2, 3}))
+    every, some = track(model, [whole]), track(model, [wanted])
+    assert every.keys() == some.keys()
+    for where, result in some.items():
+        np.testing.assert_array_equal(result.area, every[where].area)
+        if where[1] in (-2, 3):
+            np.testing.assert_array_equal(result.merged.index, every[where].merged.index)
+        else:
+            assert result.merged is None
 
 
 def test_a_clip_without_objects_is_unclaimed_and_not_read(model, videos):
@@ -228,7 +236,7 @@ def test_a_clip_without_objects_is_unclaimed_and_not_read(model, videos):
     empty = Task("empty", Objects(np.full((6, 8), -1, np.int16), ()), 1, 2, never)
     results = track(model, [empty, task(videos[0], 1, 1, 0)])
     assert sorted(results) == [(0, -1), (0, 1), (0, 2), (1, -1)]
-    assert all((results[0, o].label == 255).all() and results[0, o].label.shape == (6, 8) for o in (-1, 1, 2))
+    assert all((m.index == -1).all() and m.index.shape == (6, 8) for m in (results[0, o].merged for o in (-1, 1, 2)))
 
 
 def test_a_clip_of_one_frame_gives_nothing(model, videos):
@@ -277,7 +285,7 @@ def test_bfloat16_gives_nearly_the_same_masks(model, official, videos):
     with torch.autocast("cpu", torch.bfloat16):
         theirs = officially(official, videos[0], objects(1), 3)
     for (_, offset), result in rough.items():
-        assert (result.label == exact[0, offset].label).mean() > 0.995
+        assert (result.merged.index == exact[0, offset].merged.index).mean() > 0.995
         assert ((result.logits > 0) == (theirs[offset] > 0)).float().mean() > 0.995
         assert not torch.equal(result.logits, exact[0, offset].logits)
 

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fewframes.core.errors import UserError
 from fewframes.core.labels import load_class_table
 from fewframes.labelling.propagation.sam2.objects import MAPPINGS, find_objects
 
@@ -84,8 +83,3 @@ def test_objects_give_the_label_back_and_never_hold_ignore(label, mapping, least
 
 def test_a_label_of_ignore_has_no_objects():
     assert not find_objects(np.full((4, 4), 255, np.uint8), None, CITYSCAPES)
-
-
-def test_an_unknown_mapping_is_refused():
-    with pytest.raises(UserError, match="'instances' are unknown: choose one of panoptic, class, component"):
-        find_objects(np.zeros((4, 4), np.uint8), None, CITYSCAPES, "instances")

@@ -28,6 +28,7 @@ for _command in (
     stages.refine,
     stages.collect,
     stages.quality,
+    stages.signals,
     stages.manifests,
     stages.train,
     stages.evaluate,

@@ -61,6 +61,9 @@ out = path("--out", "What to write.")
 classes = click.option("--classes", required=True, help="Class table: a name or a YAML file.")
 method = click.option("--method", required=True, help="The method's name.")
 settings = click.option("--settings", type=Settings(), default="{}", help="The stage's settings: JSON, or a file.")
+housekeeping = click.option(
+    "--housekeeping", type=Settings(), default="{}", help="More settings, which no result depends on."
+)
 threads = click.option("--threads", default=0, show_default=True, help="CPU threads; 0 leaves it to the libraries.")
 device = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 catalogue = path("--catalogue", "The catalogue of experiments (YAML).")

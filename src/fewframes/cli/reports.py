@@ -24,17 +24,19 @@ def table(definition: Path, settings: dict[str, Any], catalogue: Path, classes: 
     """Print a table of the paper from the runs: OUT.csv, .md, .tex and .html."""
     from fewframes.core.labels import load_class_table
     from fewframes.experiments.schemes import load_catalogue
+    from fewframes.reporting.marks import marked_note
     from fewframes.reporting.statistics import Grid
     from fewframes.reporting.tables import write_table
 
+    grid = Grid.of(results, settings)
     write_table(
         definition,
         load_catalogue(catalogue),
-        Grid.of(results, settings),
+        grid,
         load_class_table(classes),
         out,
         dataset=results.name,
-        note=settings["note"],
+        note=marked_note(grid, settings),
     )
 
 
@@ -53,9 +55,11 @@ def figure4(definition: Path, settings: dict[str, Any], catalogue: Path, results
     """mIoU against the share of coarse labels, refined and not (the paper's figure 4)."""
     from fewframes.experiments.schemes import load_catalogue
     from fewframes.reporting.figures import write_coarse_figure
+    from fewframes.reporting.marks import marked_note
     from fewframes.reporting.statistics import Grid
 
-    write_coarse_figure(definition, load_catalogue(catalogue), Grid.of(results, settings), out, settings["note"])
+    grid = Grid.of(results, settings)
+    write_coarse_figure(definition, load_catalogue(catalogue), grid, out, marked_note(grid, settings))
 
 
 @figure.command()
@@ -70,10 +74,11 @@ def cost(network: str, settings: dict[str, Any], catalogue: Path, classes: str, 
     from fewframes.core.labels import load_class_table
     from fewframes.experiments.schemes import load_catalogue
     from fewframes.reporting.figures import write_cost_curve
+    from fewframes.reporting.marks import marked_note
     from fewframes.reporting.statistics import Grid
 
     grid, table = Grid.of(results, settings), load_class_table(classes)
-    write_cost_curve(load_catalogue(catalogue), grid, table, network, out, settings["note"])
+    write_cost_curve(load_catalogue(catalogue), grid, table, network, out, marked_note(grid, settings))
 
 
 @figure.command(name="quality")
@@ -87,18 +92,75 @@ def quality_figure(settings: dict[str, Any], out: Path, tables: tuple[Path, ...]
     write_quality_figure(tables, out, settings["note"])
 
 
+@figure.command(name="signals")
+@options.settings
+@options.out
+@click.option("--curve", "curves", type=options.PATH, multiple=True, help="A policy curve (repeatable).")
+@click.argument("tables", type=options.PATH, nargs=-1, required=True)
+def signals_figure(settings: dict[str, Any], out: Path, curves: tuple[Path, ...], tables: tuple[Path, ...]) -> None:
+    """How well the signals of TABLES predict true IoU, and what confidence is worth."""
+    from fewframes.reporting.calibration import write_calibration_figure
+
+    write_calibration_figure(tables, curves, out, settings.get("note", ""))
+
+
+@figure.command()
+@options.root
+@click.option("--truth", type=options.PATH, help="The folder of dense labels, where there is one.")
+@options.classes
+@options.results
+@options.labels
+@options.out
+@options.settings
+@click.option("--most", type=click.IntRange(min=1), default=200, show_default=True, help="Clips to show.")
+def gallery(
+    root: Path,
+    truth: Path | None,
+    classes: str,
+    results: Path,
+    labels: Path,
+    out: Path,
+    settings: dict[str, Any],
+    most: int,
+) -> None:
+    """Pseudo-labels of many clips on one page, the worst first: OUT is an HTML file that opens from disk."""
+    from fewframes.core.clips import read_clips
+    from fewframes.core.labels import load_class_table
+    from fewframes.reporting.gallery import write_gallery
+
+    write_gallery(
+        read_clips(results / "index.csv"),
+        labels,
+        dataset_root(root, results),
+        dataset_root(truth, results) if truth else None,
+        results,
+        load_class_table(classes),
+        out,
+        most=most,
+        note=settings.get("note", ""),
+    )
+
+
 @figure.command()
 @options.sheet
-def propagation(settings: dict[str, Any], root: Path, classes: str, results: Path, labels: Path, out: Path) -> None:
+@click.option("--clip", "only", multiple=True, help="A clip to show (repeatable); a few where none is named.")
+def propagation(
+    settings: dict[str, Any],
+    root: Path,
+    classes: str,
+    results: Path,
+    labels: Path,
+    out: Path,
+    only: tuple[str, ...],
+) -> None:
     """Key frames with their pseudo-labels (the paper's figure 2)."""
     from fewframes.core.clips import read_clips
     from fewframes.core.labels import load_class_table
     from fewframes.reporting.pictures import write_propagation_sheet
 
     clips = read_clips(results / "index.csv")
-    write_propagation_sheet(
-        clips, labels, dataset_root(root, results), results, load_class_table(classes), out, settings["note"]
-    )
+    files, table = dataset_root(root, results), load_class_table(classes)
+    write_propagation_sheet(clips, labels, files, results, table, out, settings.get("note", ""), only)
 
 
 @figure.command()

@@ -87,15 +87,25 @@ def plan(settings: dict[str, Any], out: Path) -> None:
 
 @click.command()
 @options.labelling
+@options.housekeeping
 def propagate(
-    shard: Path, method: str, settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path, threads: int
+    shard: Path,
+    method: str,
+    settings: dict[str, Any],
+    root: Path,
+    classes: str,
+    results: Path,
+    out: Path,
+    threads: int,
+    housekeeping: dict[str, Any],
 ) -> None:
     """Carry the key frames' labels of a shard to their neighbours."""
     from fewframes.core.labels import load_class_table
     from fewframes.labelling.propagation.driver import propagate_shard
 
     _limit_opencv(threads)
-    propagate_shard(shard, method, settings, dataset_root(root, results), load_class_table(classes), results, out)
+    files, table = dataset_root(root, results), load_class_table(classes)
+    propagate_shard(shard, method, settings, files, table, results, out, {**housekeeping, "threads": threads})
 
 
 @click.command()
@@ -150,6 +160,58 @@ def quality(
 
 
 @click.command()
+@options.method
+@options.settings
+@options.housekeeping
+@options.root
+@click.option("--truth", type=options.PATH, help="The folder of dense labels, where there is one.")
+@options.classes
+@options.results
+@options.labels
+@click.option("--clips", "count", default=20, show_default=True, help="Training clips to measure.")
+@options.out
+@options.path("--curve", "The policy curve to write.")
+@options.path("--cache", "Folder of what was measured before.")
+@options.threads
+def signals(
+    method: str,
+    settings: dict[str, Any],
+    housekeeping: dict[str, Any],
+    root: Path,
+    truth: Path | None,
+    classes: str,
+    results: Path,
+    labels: Path,
+    count: int,
+    out: Path,
+    curve: Path,
+    cache: Path,
+    threads: int,
+) -> None:
+    """Measure what tells good pseudo-labels from bad without truth, by carrying them back to their key frames."""
+    from fewframes.core.clips import read_clips
+    from fewframes.core.labels import load_class_table
+    from fewframes.labelling.signals import write_signals
+
+    _limit_opencv(threads)
+    write_signals(
+        method,
+        settings,
+        labels,
+        read_clips(results / "index.csv"),
+        dataset_root(root, results),
+        dataset_root(truth, results) if truth else None,
+        load_class_table(classes),
+        results,
+        count,
+        out=out,
+        curve=curve,
+        cache=cache,
+        housekeeping={**housekeeping, "threads": threads},
+    )
+
+
+@click.command()
 @click.option("--family", required=True, help="Names the cache of content hashes.")
 @options.settings
 @options.root
@@ -174,9 +236,7 @@ def manifests(
 @click.command()
 @options.path("--manifest", "The training samples.")
 @options.settings
-@click.option(
-    "--housekeeping", type=options.Settings(), default="{}", help="More settings, which no result depends on."
-)
+@options.housekeeping
 @options.root
 @options.classes
 @options.results

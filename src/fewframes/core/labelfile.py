@@ -2,8 +2,9 @@
 
 Layout: `/labels/<offset>` is a `uint8 [H, W]` map of train ids, 255 = ignore, with the attribute
 `fingerprint` (of all that the label was made from) and `checksum` (of its pixels). Method maps such as
-`/confidence/<offset>` may lie beside it. The root's attribute `provenance` is JSON: the annotated frame, the
-method, its settings and version.
+`/confidence/<offset>` may lie beside it, and what the method says of each object it followed, such as
+`/objects/<offset>/presence`, one number an object. The root's attribute `provenance` is JSON: the annotated frame,
+the method, its settings and version; `notes` is JSON too: what else is worth knowing, on which nothing depends.
 """
 
 from __future__ import annotations
@@ -22,16 +23,21 @@ from numpy.typing import NDArray
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json, written_whole
 
+_OBJECTS = "objects"
 _MEND = "have it made again by `snakemake --forcerun propagate refine -- labels`"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The label made for one frame: `label` is `uint8 [H, W]` train ids; `maps` are further `[H, W]` arrays."""
+    """The label made for one frame: `label` is `uint8 [H, W]` train ids; `maps` are further `[H, W]` arrays.
+
+    `objects` are columns of a table of the objects that the method followed, arrays `[N]` by name.
+    """
 
     label: NDArray[np.uint8]
     fingerprint: str
     maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    objects: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def checksum(self) -> str:
@@ -39,28 +45,40 @@ class Layer:
         return hashlib.blake2b(np.ascontiguousarray(self.label).tobytes(), digest_size=8).hexdigest()
 
 
-def write_label_file(path: str | Path, layers: Mapping[int, Layer], provenance: Mapping[str, Any]) -> None:
+def write_label_file(
+    path: str | Path,
+    layers: Mapping[int, Layer],
+    provenance: Mapping[str, Any],
+    notes: Mapping[str, Any] | None = None,
+) -> None:
     """Write the label file whole: aside first, then renamed."""
     with written_whole(path) as aside, h5py.File(aside, "w") as file:
         file.attrs["provenance"] = canonical_json(provenance)
+        file.attrs["notes"] = canonical_json(notes or {})
         for offset, layer in sorted(layers.items()):
             dataset = _store(file, f"labels/{offset}", layer.label)
             dataset.attrs["fingerprint"] = layer.fingerprint
             dataset.attrs["checksum"] = layer.checksum
             for name, values in layer.maps.items():
                 _store(file, f"{name}/{offset}", values)
+            for name, column in layer.objects.items():
+                file.create_dataset(f"{_OBJECTS}/{offset}/{name}", data=column)
 
 
 def read_label_layer(path: str | Path, offset: int) -> NDArray[np.uint8]:
     """The label at an offset, `uint8 [H, W]` train ids; its pixels are checked against their checksum."""
-    return read_layer(path, offset).label
+    return _read(path, offset, whole=False).label
 
 
 def read_layer(path: str | Path, offset: int) -> Layer:
-    """One layer with its maps; raises `UserError` where it is absent or damaged."""
+    """One layer with its maps and objects; raises `UserError` where it is absent or damaged."""
+    return _read(path, offset, whole=True)
+
+
+def _read(path: str | Path, offset: int, whole: bool) -> Layer:
     try:
         with _opened(path) as file:
-            return _layer(file, path, offset)
+            return _layer(file, path, offset, whole)
     except (OSError, RuntimeError) as error:
         raise _damaged(path) from error
 
@@ -98,13 +116,16 @@ def _opened(path: str | Path) -> h5py.File:
     return h5py.File(path, "r", locking=False)
 
 
-def _layer(file: h5py.File, path: str | Path, offset: int) -> Layer:
+def _layer(file: h5py.File, path: str | Path, offset: int, whole: bool) -> Layer:
     labels = file.get("labels", {})
     if str(offset) not in labels:
         raise UserError(f"{path} holds no label at offset {offset}: {_MEND}.")
     dataset = labels[str(offset)]
-    maps = {name: group[str(offset)][()] for name, group in file.items() if name != "labels" and str(offset) in group}
-    layer = Layer(dataset[()], str(dataset.attrs["fingerprint"]), maps)
+    others = {name: group[str(offset)] for name, group in file.items() if name != "labels" and str(offset) in group}
+    table = others.pop(_OBJECTS, {})
+    maps = {name: values[()] for name, values in others.items() if whole}
+    objects = {name: column[()] for name, column in table.items() if whole}
+    layer = Layer(dataset[()], str(dataset.attrs["fingerprint"]), maps, objects)
     if layer.checksum != dataset.attrs["checksum"]:
         raise _damaged(path)
     return layer

@@ -62,11 +62,7 @@ def examine(config: Path, repository: Path, workers: int = 0, deep: bool = False
     if case.study.corrections:
         safely("Reviewed", lambda: (examine_corrections(case), None), None)
     sizes: dict[str, Size] = {}
-    if case.study.experiments:
-        classes = len(case.source.classes.names)
-        sizes = safely("Weights", lambda: examine_weights(settings["training"], classes), sizes)
-    else:
-        report.groups.append(Group("Weights", "nothing is to be trained"))
+    sizes = safely("Weights", lambda: examine_weights(case), sizes)
     safely("Disk", lambda: (examine_disk(case, sizes), None), None)
     return report
 

@@ -1,4 +1,4 @@
-"""The networks to train: that they can be built, and that their weights are there, whole and the right ones."""
+"""Weights, of SAM 2 and of the networks to train: that they are there, whole and the right ones, and can be loaded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fewframes.core.errors import UserError
-from fewframes.core.weights import check_weights
-from fewframes.doctor.report import FAULT, Group
+from fewframes.core.weights import Published, check_weights
+from fewframes.doctor.case import Case
+from fewframes.doctor.report import FAULT, WARNING, Group
+from fewframes.labelling.propagation.sam2.checkpoint import RANDOM, chosen_weights, published_config, published_weights
 
 _FLOAT = 4
 """Bytes a number: networks are kept in 32 bits."""
@@ -25,26 +27,76 @@ class Size:
     checkpoint: int
 
 
-def examine_weights(training: Mapping[str, Mapping[str, Any]], classes: int) -> tuple[Group, dict[str, Size]]:
-    """Check each network in the config's `training`, for `classes` classes; returns what they take on disk."""
+def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
+    """Check SAM 2, where it is to propagate, and each network to train; returns what the networks take on disk."""
     group = Group("Weights")
-    sizes: dict[str, Size] = {}
     told = []
-    for name, block in training.items():
-        settings = {"name": name, **block.get("network", {})}
-        key = f"training.{name}.network.pretrained"
-        checksum = block.get("pretrained_sha256") or ""
-        if checksum and not settings.get("pretrained"):
-            mend = "Name the file of weights that it is of, or set the checksum to null."
-            group.add(FAULT, "checksums of no weights", f"training.{name}.pretrained_sha256", mend, f"{key} is null")
-        fit = _check_file(group, key, settings.get("pretrained"), checksum)
-        size = _size(group, name, key, settings if fit else settings | {"pretrained": None}, block, classes)
+    if "sam2" in case.study.labelled["pseudo"]:
+        told.append(_examine_sam2(group, case.config["propagation"]["sam2"], case.config["weights"]))
+    sizes: dict[str, Size] = {}
+    for name, block in case.config["training"].items() if case.study.experiments else ():
+        size, start = _examine_network(group, name, block, len(case.source.classes.names))
         if size:
             sizes[name] = size
-            start = Path(settings["pretrained"]).name if settings.get("pretrained") else "random weights"
             told.append(f"{name}: {size.model / _FLOAT / 1e6:.1f} million numbers, starting from {start}")
-    group.summary = "; ".join(told)
+    group.summary = "; ".join(filter(None, told)) or ("" if group.findings else "nothing is to be trained")
     return group, sizes
+
+
+def _examine_sam2(group: Group, block: Mapping[str, Any], folder: str) -> str:
+    """Check `propagation.sam2`, whose published weights lie in `folder`; returns what it is in a few words."""
+    # It takes seconds to import, and only a study with SAM 2 needs it.
+    from fewframes.labelling.propagation.sam2.model import build_model, load_weights
+
+    name, config = block["weights"], block["config"]
+    path = None
+    try:
+        entry = published_weights(name)
+        if entry is not None and not (Path(folder) / entry.file).exists():
+            _note_unfetched(group, entry, folder)
+            config = config or published_config(entry)
+        else:
+            weights, config = chosen_weights(name, config, Path(folder))
+            path = weights.path if weights else None
+    except UserError as error:
+        group.refused("weights that SAM 2 cannot use", name, error)
+        return ""
+    if name == RANDOM:
+        mend = "For tests alone: tables refuse such labels unless allow_random_weights is true. Name published weights."
+        group.add(WARNING, "labels by random weights, which mean nothing", "propagation.sam2.weights", mend)
+    try:
+        model = build_model(config, image_size=block["image_size"] or None)
+    except UserError as error:
+        group.refused("configurations of SAM 2 that cannot be built", config, error)
+        return ""
+    if path is not None:
+        try:
+            load_weights(model, path, config)
+        except UserError as error:
+            group.refused("weights that do not fit", str(path), error)
+    return f"sam2: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} million numbers, {name} as {config}"
+
+
+def _note_unfetched(group: Group, entry: Published, folder: str) -> None:
+    mend = (
+        "The rule `weights` fetches them before the first propagation, on the machine that runs snakemake, which must "
+        f"have network. Else run `fewframes fetch {entry.name} --folder {folder}` on one that has, and copy the file."
+    )
+    path = str(Path(folder) / entry.file)
+    group.add(WARNING, "published weights that are not fetched yet", path, mend, f"{entry.size / 1e6:.0f} MB")
+
+
+def _examine_network(group: Group, name: str, block: Mapping[str, Any], classes: int) -> tuple[Size | None, str]:
+    """Check a network of the config's `training`; returns what it takes on disk, and what it starts from."""
+    settings = {"name": name, **block.get("network", {})}
+    key = f"training.{name}.network.pretrained"
+    checksum = block.get("pretrained_sha256") or ""
+    if checksum and not settings.get("pretrained"):
+        mend = "Name the file of weights that it is of, or set the checksum to null."
+        group.add(FAULT, "checksums of no weights", f"training.{name}.pretrained_sha256", mend, f"{key} is null")
+    fit = _check_file(group, key, settings.get("pretrained"), checksum)
+    size = _size(group, name, key, settings if fit else settings | {"pretrained": None}, block, classes)
+    return size, Path(settings["pretrained"]).name if settings.get("pretrained") else "random weights"
 
 
 def _check_file(group: Group, key: str, path: str | None, checksum: str) -> bool:

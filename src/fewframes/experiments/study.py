@@ -16,9 +16,10 @@ from fewframes.datasets import MEASURED_ONLY
 from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
+from fewframes.labelling.propagation.sam2.checkpoint import RANDOM, published_weights
 
-_HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256")
-"""Settings that change how a training runs, never what comes out: changing them must make nothing due."""
+_HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256", "max_batch", "device")
+"""Settings that change how a stage runs, never what comes out: changing them must make nothing due."""
 
 
 class Study:
@@ -47,6 +48,7 @@ class Study:
         check_method("refinement", self.refinement, refinement.METHODS)
         for method in config["quality"]["methods"]:
             check_method("propagation", method, propagation.METHODS)
+        self._check_weights()
         if self._config["dataset"]["reader"] in MEASURED_ONLY and self.experiments:
             raise UserError(
                 f"config: the reader '{self._config['dataset']['reader']}' reads a measurement set, whose clips are "
@@ -126,6 +128,21 @@ class Study:
     def reach(self) -> int:
         """How far from the key frame is measured, in frames."""
         return self._config["quality"]["reach"]
+
+    @property
+    def signalled(self) -> list[str]:
+        """The propagation methods whose signals are measured."""
+        return self.labelled["pseudo"] if self.signals else []
+
+    @property
+    def signals(self) -> int:
+        """Of how many clips the signals that need no truth are measured."""
+        return self._config["quality"]["signals"]
+
+    @property
+    def weights(self) -> str:
+        """The folder of downloaded weights."""
+        return self._config["weights"]
 
     @property
     def truth(self) -> str:
@@ -232,7 +249,44 @@ class Study:
 
     def method_settings(self, stage: str, method: str) -> str:
         """Settings of one method of `propagation` or `refinement`."""
-        return canonical_json(self._config[stage].get(method, {}))
+        return canonical_json(_without_housekeeping(self._config[stage].get(method, {})))
+
+    def method_housekeeping(self, stage: str, method: str) -> str:
+        """Its other settings: how it runs, which no label depends on."""
+        block = self._config[stage].get(method, {})
+        folder = {"weights_folder": self.weights} if "weights" in block else {}
+        return canonical_json({**_housekeeping_of(block), **folder})
+
+    def needs_weights(self, method: str) -> bool:
+        """Whether a propagation method runs a network."""
+        return "weights" in self._config["propagation"].get(method, {})
+
+    def method_weights(self, method: str) -> list[str]:
+        """The file of weights that a propagation method needs; none where it needs none, or random ones."""
+        weights = self._config["propagation"].get(method, {}).get("weights", RANDOM)
+        if weights == RANDOM:
+            return []
+        entry = published_weights(weights)
+        return [f"{self.weights}/{entry.file}"] if entry else [weights]
+
+    def _check_weights(self) -> None:
+        """Raise `UserError` for weights that are none, before hours of work are spent on others."""
+        for method in self.labelled["pseudo"]:
+            if not self.needs_weights(method):
+                continue
+            weights = self._config["propagation"][method]["weights"]
+            if weights != RANDOM and not published_weights(weights) and not Path(weights).is_file():
+                raise UserError(
+                    f"The weights {weights} do not exist: correct propagation.{method}.weights in the config, or name "
+                    "published ones (docs/reference/weights.md)."
+                )
+            trained = method == self.propagation and self.families["propagated"]
+            if weights == RANDOM and trained and not self._config["allow_random_weights"]:
+                raise UserError(
+                    f"config: propagation.{method}.weights is random, and what networks learn from such labels means "
+                    f"nothing: name weights, leave out {self.families['propagated'][0].id} and its like, or, for a "
+                    "test of the workflow, set allow_random_weights."
+                )
 
     def manifest_settings(self, family: str) -> str:
         """Settings of `fewframes manifests` for one family."""
@@ -247,12 +301,12 @@ class Study:
 
     def training_settings(self, network: str) -> str:
         """Settings of `fewframes train` for one network: all that its result depends on."""
-        block = {k: v for k, v in self._config["training"][network].items() if k not in _HOUSEKEEPING}
+        block = _without_housekeeping(self._config["training"][network])
         return canonical_json({**block, "network": {"name": network, **block.get("network", {})}})
 
     def training_housekeeping(self, network: str) -> str:
         """The other settings of `fewframes train`: how it runs, which no result depends on."""
-        return canonical_json({k: v for k, v in self._config["training"][network].items() if k in _HOUSEKEEPING})
+        return canonical_json(_housekeeping_of(self._config["training"][network]))
 
     def evaluation_settings(self) -> str:
         """Settings of `fewframes evaluate`."""
@@ -266,8 +320,17 @@ class Study:
                 "experiments": {e.id: e.draws_of(self.draws) for e in self.experiments},
                 "seeds": self.seeds,
                 "note": self._config["note"],
+                "allow_random_weights": self._config["allow_random_weights"],
             }
         )
+
+
+def _without_housekeeping(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in block.items() if k not in _HOUSEKEEPING}
+
+
+def _housekeeping_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in block.items() if k in _HOUSEKEEPING}
 
 
 def _check_writable(folder: Path) -> None:

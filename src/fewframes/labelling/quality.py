@@ -14,38 +14,47 @@ from fewframes.core.clips import Clip, Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv, write_csv
 from fewframes.core.images import read_label
-from fewframes.core.labelfile import read_label_layer
+from fewframes.core.labelfile import Layer, read_label_layer, read_layer
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.metrics import confusion_matrix, coverage, iou_per_class, mean
 from fewframes.core.progress import progress
+from fewframes.labelling.propagation.layers import has_policy, unfiltered
 
-COLUMNS = ("method", "offset", "class", "frames", "pixels", "coverage", "iou_claimed", "iou_copy", "iou_all")
-"""Columns of the quality table; all but the first four in percent, `pixels` of truth.
+_FACTS = ("method", "offset", "class", "frames", "pixels")
+_SCORES = ("coverage", "iou_claimed", "iou_copy", "iou_all", "coverage_unfiltered", "iou_unfiltered")
+COLUMNS = (*_FACTS, *_SCORES)
+"""Columns of the quality table: counts, `pixels` those of truth, and scores in percent.
 
 `iou_claimed` scores the pixels that the method claimed, `iou_copy` the key frame's label copied to the same
-pixels, and `iou_all` every pixel, with the unclaimed counted wrong. The row `mean` has the mIoU.
+pixels, and `iou_all` every pixel, with the unclaimed counted wrong. `coverage_unfiltered` and `iou_unfiltered` are
+`coverage` and `iou_claimed` before the method's ignore policy, where it has one. The row `mean` has the mIoU.
 """
 
 
 class _Tally:
-    """Confusions summed over the frames at one offset: the method's, and copying's on the pixels it claimed."""
+    """Confusions summed over the frames at one offset: the method's, the same before its ignore policy, and copying's
+    on the pixels it claimed."""
 
     def __init__(self, classes: int) -> None:
         self.frames = 0
         self.method = np.zeros((classes, classes + 1), np.int64)
+        self.unfiltered = np.zeros((classes, classes + 1), np.int64)
         self.copy = np.zeros((classes, classes + 1), np.int64)
 
-    def add(self, truth: NDArray[np.uint8], label: NDArray[np.uint8], key: NDArray[np.uint8]) -> None:
+    def add(self, truth: NDArray[np.uint8], layer: Layer, key: NDArray[np.uint8]) -> None:
         classes = len(self.method)
         self.frames += 1
-        self.method += confusion_matrix(truth, label, classes)
-        claimed = np.where(label == IGNORE, np.uint8(IGNORE), truth)
+        self.method += confusion_matrix(truth, layer.label, classes)
+        if has_policy(layer):
+            self.unfiltered += confusion_matrix(truth, unfiltered(layer), classes)
+        claimed = np.where(layer.label == IGNORE, np.uint8(IGNORE), truth)
         self.copy += confusion_matrix(claimed, key, classes)
 
     def __add__(self, other: _Tally) -> _Tally:
         both = _Tally(len(self.method))
         both.frames = self.frames + other.frames
         both.method = self.method + other.method
+        both.unfiltered = self.unfiltered + other.unfiltered
         both.copy = self.copy + other.copy
         return both
 
@@ -77,7 +86,7 @@ def write_quality(
             continue
         truth = classes.to_train_ids(read_label(truth_file), truth_file)
         file = results / row["file"]
-        tallies[offset].add(truth, read_label_layer(file, offset), read_label_layer(file, 0))
+        tallies[offset].add(truth, read_layer(file, offset), read_label_layer(file, 0))
     if not tallies:
         raise UserError(
             f"No label of '{method}' lies on a frame with dense truth below {truth_root}: "
@@ -94,6 +103,7 @@ def _lines(method: str, offset: str, tally: _Tally, names: Sequence[str]) -> lis
     claimed = iou_per_class(metrics.claimed(tally.method))
     copied = iou_per_class(tally.copy)
     whole = iou_per_class(tally.method)
+    before = iou_per_class(metrics.claimed(tally.unfiltered))
     pixels = tally.method.sum(axis=1)
     head = [method, offset]
     lines: list[list[object]] = [
@@ -103,10 +113,11 @@ def _lines(method: str, offset: str, tally: _Tally, names: Sequence[str]) -> lis
             tally.frames,
             pixels[i],
             *map(_percent, (_share(tally.method, i), claimed[i], copied[i], whole[i])),
+            *map(_percent, (_share(tally.unfiltered, i), before[i])),
         ]
         for i, name in enumerate(names)
     ]
-    means = (coverage(tally.method), mean(claimed), mean(copied), mean(whole))
+    means = (coverage(tally.method), *map(mean, (claimed, copied, whole)), coverage(tally.unfiltered), mean(before))
     return [*lines, [*head, "mean", tally.frames, pixels.sum(), *map(_percent, means)]]
 
 

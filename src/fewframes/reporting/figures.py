@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import NDArray
 
+from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv, written_whole
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.experiments.schemes import Experiment
@@ -26,7 +27,7 @@ from fewframes.reporting.tables import coarse_arms, experiment_of, read_definiti
 
 # Blue, vermilion and green of Okabe and Ito's palette, "Color Universal Design" (2008); each with a marker
 # of its own, so that colour alone never tells two series apart.
-_STYLES = {
+STYLES = {
     "fine, propagated": ("#0072B2", "o", "-"),
     "coarse, non-refined": ("#009E73", "s", "--"),
     "coarse, refined": ("#D55E00", "^", "-"),
@@ -52,14 +53,22 @@ _DPI = 200
 _IGNORED, _STRIPE = 20, 190
 """Greys of unlabelled pixels and of the stripes across them, which no class has: Cityscapes' building is 70."""
 
+CONFIDENCE_COLOURS = (mpl.colormaps["viridis"](range(256), bytes=True))[:, :3]
+"""`uint8 [256, 3]`, RGB by confidence. Viridis is perceptually even and its lightness rises throughout (van der Walt
+and Smith, "A better default colormap for matplotlib", 2015): it can be read in grey, and without telling hues."""
+
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a contact sheet: `image` is RGB `uint8 [H, W, 3]`, `label` train ids `uint8 [H, W]`."""
+    """One picture of a contact sheet: `image` is RGB `uint8 [H, W, 3]`, `label` train ids `uint8 [H, W]`.
+
+    `confidence` of the label, `uint8 [H, W]`, 255 for certain, is shown below it.
+    """
 
     caption: str
     image: NDArray[np.uint8]
     label: NDArray[np.uint8] | None = None
+    confidence: NDArray[np.uint8] | None = None
 
 
 def write_coarse_figure(
@@ -70,7 +79,7 @@ def write_coarse_figure(
     `definition` is that of table 3. Bars are the standard deviation over runs; shares not run are absent.
     """
     read = read_definition(definition)
-    with _figure(out, note) as (axes,):
+    with saved_figure(out, note) as (axes,):
         for arm, name in enumerate(("coarse, non-refined", "coarse, refined")):
             points: list[tuple[float, Spread]] = []
             for row in read.rows:
@@ -88,7 +97,7 @@ def write_cost_curve(
     catalogue: Mapping[str, Experiment], grid: Grid, classes: ClassTable, network: str, out: Path, note: str = ""
 ) -> None:
     """mIoU against hours of annotation, one labelled point an experiment of the grid, for one network."""
-    series: dict[str, list[tuple[float, Spread]]] = {name: [] for name in _STYLES}
+    series: dict[str, list[tuple[float, Spread]]] = {name: [] for name in STYLES}
     named: list[tuple[str, str, float, float]] = []
     for id_ in grid.experiments:
         experiment = experiment_of(catalogue, id_)
@@ -97,7 +106,7 @@ def write_cost_curve(
             hours = cost.hours(classes.minutes)
             series[_series(experiment)].append((hours, miou))
             named.append((_short_name(experiment), _series(experiment), hours, miou.mean))
-    with _figure(out, note, size=(6.4, 4.2)) as (axes,):
+    with saved_figure(out, note, size=(6.4, 4.2)) as (axes,):
         for name, points in series.items():
             _plot(axes, name, points, joined=False)
         axes.set_xlabel("Annotation (hours)")
@@ -120,8 +129,8 @@ def write_quality_figure(tables: Sequence[Path], out: Path, note: str = "") -> N
         for row in read_csv(path, ("method", "offset", "class", "coverage", "iou_claimed", "iou_all"))
         if row["class"] == "mean" and not row["offset"].startswith("±")
     ]
-    with _figure(out, note, size=(6.4, 2.8), plots=2) as (left, right):
-        styles = list(_STYLES.values())
+    with saved_figure(out, note, size=(6.4, 2.8), plots=2) as (left, right):
+        styles = list(STYLES.values())
         for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
             colour, marker, _ = styles[i % len(styles)]
             mine = sorted((row for row in rows if row["method"] == method), key=lambda row: int(row["offset"]))
@@ -149,7 +158,7 @@ def _short_name(experiment: Experiment) -> str:
 
 
 @contextmanager
-def _figure(out: Path, note: str, size: tuple[float, float] = (4.6, 3.2), plots: int = 1) -> Iterator[list[Axes]]:
+def saved_figure(out: Path, note: str, size: tuple[float, float] = (4.6, 3.2), plots: int = 1) -> Iterator[list[Axes]]:
     """A figure of plots side by side, `size` in inches, saved on leaving, with the note in small print below."""
     with mpl.rc_context(_RC):
         figure = Figure(figsize=size, layout="constrained")
@@ -166,7 +175,7 @@ def _plot(axes: Axes, name: str, points: Sequence[tuple[float, Spread]], joined:
     run = sorted((x, s.mean, s.sd or 0.0, s.sd is not None) for x, s in points if s.mean is not None)
     if not run:
         return
-    colour, marker, line = _STYLES[name]
+    colour, marker, line = STYLES[name]
     x, mean, sd, spreads = map(np.array, zip(*run, strict=True))
     style = line if joined else "none"
     axes.plot(x, mean, marker=marker, color=colour, linestyle=style, linewidth=1, label=name)
@@ -196,7 +205,7 @@ def _name_points(axes: Axes, named: Sequence[tuple[str, str, float, float]]) -> 
     pixels = [np.asarray(axes.transData.transform((x, y))) for *_, x, y in named]
     taken = [_box(pixel, np.full(2, 8 * point)) for pixel in pixels]
     for (name, series, x, y), pixel in zip(named, pixels, strict=True):
-        look: Any = {"fontsize": 6.5, "color": _STYLES[series][0], "ha": "center", "va": "center"}
+        look: Any = {"fontsize": 6.5, "color": STYLES[series][0], "ha": "center", "va": "center"}
         text = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", **look)
         size = np.asarray(text.get_window_extent().size)
         shifts = [d * (distance * point + size / 2) for distance in _DISTANCES for d in _DIRECTIONS]
@@ -227,16 +236,37 @@ def overlay(
     `image` is RGB of that shape, `label` train ids `[H, W]`. Borders of classes are drawn in white, so that
     classes part without their colours too; ignored pixels are dark and striped, the image showing through.
     """
+    tinted = _tinted(image, label, classes.colour(label), strength)
+    tinted[_borders(label, _line_width(label))] = 255
+    return tinted
+
+
+def confidence_overlay(
+    image: NDArray[np.uint8], label: NDArray[np.uint8], confidence: NDArray[np.uint8], strength: float = 0.8
+) -> NDArray[np.uint8]:
+    """An image tinted with its label's confidence (`CONFIDENCE_COLOURS`), RGB `uint8 [H, W, 3]`.
+
+    `image` is RGB of that shape, `label` train ids and `confidence` 0 to 255, both `[H, W]`. Ignored pixels are
+    dark and striped, whatever their confidence.
+    """
+    return _tinted(image, label, CONFIDENCE_COLOURS[confidence], strength)
+
+
+def _tinted(
+    image: NDArray[np.uint8], label: NDArray[np.uint8], colours: NDArray[np.uint8], strength: float
+) -> NDArray[np.uint8]:
+    """The image in grey under `colours` `[H, W, 3]`, and under stripes where the label is ignore."""
     if image.shape[:2] != label.shape:
         raise ValueError(f"the image is {image.shape[:2]} and its label {label.shape}: they must be of one size")
-    width = max(1, round(label.shape[1] / 640))
     grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None]  # luma of ITU-R BT.601
     rows, columns = np.indices(label.shape)
-    striped = np.where((rows + columns) // width % 8 < 2, _STRIPE, _IGNORED)[..., None]
-    colours = np.where((label == IGNORE)[..., None], striped, classes.colour(label))
-    tinted = (1 - strength) * grey + strength * colours
-    tinted[_borders(label, width)] = 255
-    return tinted.round().astype(np.uint8)
+    striped = np.where((rows + columns) // _line_width(label) % 8 < 2, _STRIPE, _IGNORED)[..., None]
+    shown = np.where((label == IGNORE)[..., None], striped, colours)
+    return ((1 - strength) * grey + strength * shown).round().astype(np.uint8)
+
+
+def _line_width(label: NDArray[np.uint8]) -> int:
+    return max(1, round(label.shape[1] / 640))
 
 
 def _borders(label: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
@@ -255,32 +285,43 @@ def write_contact_sheet(
 ) -> None:
     """A grid of pictures as `<out>.png` and `<out>.pdf`: each row a title and its pictures, all of one shape.
 
-    A picture with a label is shown as its overlay. The legend below names the classes that occur.
+    A picture with a label is shown as its overlay. Where labels of a row have a confidence, it is shown below them,
+    and below the others the image alone. The legend below names the classes that occur.
     """
     columns = max(len(pictures) for _, pictures in rows)
     height, width = rows[0][1][0].image.shape[:2]
     panel = picture_inches, picture_inches * height / width
     seen = [p.label for _, pictures in rows for p in pictures if p.label is not None]
     handles = _legend_handles(seen, classes)
+    graded = [any(p.confidence is not None for p in pictures) for _, pictures in rows]
     gap, title, caption, line = 0.06, 0.24, 0.2, 0.15
     across = columns * panel[0] + (columns + 1) * gap
     in_line = max(1, int(across / 1.15))
-    foot = line * -(-len(handles) // in_line) + (0.1 if handles else 0) + (line if note else 0) + 0.04
-    down = len(rows) * (panel[1] + title + caption) + foot
+    notes = textwrap.wrap(note, int(across * 20))
+    lines = -(-len(handles) // in_line) + len(notes) + any(graded)
+    foot = line * lines + (0.1 if handles else 0) + 0.04
+    down = len(rows) * (title + panel[1] + caption) + sum(graded) * (panel[1] + gap) + foot
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(across, down))
+
+        def show(shown: NDArray[np.uint8], left: float, bottom: float, size: tuple[float, float] = panel) -> None:
+            axes = figure.add_axes((left / across, bottom / down, size[0] / across, size[1] / down))
+            axes.set_axis_off()
+            axes.imshow(shown, aspect="auto")
+
         top = down
-        for name, pictures in rows:
+        for (name, pictures), below in zip(rows, graded, strict=True):
             figure.text(gap / across, (top - title + 0.06) / down, name, weight="bold")
+            first = top - title - panel[1]
+            last = first - below * (gap + panel[1])
             for column, picture in enumerate(pictures):
                 left = gap + column * (panel[0] + gap)
-                bottom = top - title - panel[1]
-                axes = figure.add_axes((left / across, bottom / down, panel[0] / across, panel[1] / down))
-                axes.set_axis_off()
-                shown = picture.image if picture.label is None else overlay(picture.image, picture.label, classes)
-                axes.imshow(shown, aspect="auto")
-                figure.text(left / across, (bottom - 0.13) / down, picture.caption, fontsize=7)
-            top -= title + panel[1] + caption
+                upper, lower = _panels(picture, classes)
+                show(upper, left, first)
+                if below:
+                    show(lower, left, last)
+                figure.text(left / across, (last - 0.13) / down, picture.caption, fontsize=7)
+            top = last - caption
         if handles:
             figure.legend(
                 handles=handles,
@@ -293,14 +334,28 @@ def write_contact_sheet(
                 columnspacing=1.0,
                 borderaxespad=0.2,
             )
-        if note:
-            figure.text(gap / across, 0.05 / down, note, fontsize=6, color="0.35")
+        if any(graded):
+            bar = 0.08 + line * len(notes)
+            figure.text(gap / across, bar / down, "confidence 0", fontsize=7)
+            show(CONFIDENCE_COLOURS[None], gap + 0.68, bar, (1.2, 0.09))
+            figure.text((gap + 1.94) / across, bar / down, "1", fontsize=7)
+        for i, text in enumerate(reversed(notes)):
+            figure.text(gap / across, (0.05 + line * i) / down, text, fontsize=6, color="0.35")
         _save(figure, out)
+
+
+def _panels(picture: Picture, classes: ClassTable) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """What is shown of a picture: its label, and its confidence; the image alone where there is none."""
+    image, label, confidence = picture.image, picture.label, picture.confidence
+    if label is None:
+        return image, image
+    lower = image if confidence is None else confidence_overlay(image, label, confidence)
+    return overlay(image, label, classes), lower
 
 
 def _legend_handles(labels: Sequence[NDArray[np.uint8]], classes: ClassTable) -> list[Patch]:
     """A swatch a class that occurs, in the order of train ids; unlabelled comes last."""
-    ids = sorted({int(i) for label in labels for i in np.unique(label)})
+    ids = ids_seen(labels, classes)
     handles = [
         Patch(color=tuple((classes.palette[i] / 255).tolist()), label=classes.names[i]) for i in ids if i != IGNORE
     ]
@@ -308,6 +363,17 @@ def _legend_handles(labels: Sequence[NDArray[np.uint8]], classes: ClassTable) ->
         dark, light = str(_IGNORED / 255), str(_STRIPE / 255)
         handles.append(Patch(facecolor=dark, edgecolor=light, hatch="/////", linewidth=0, label="unlabelled"))
     return handles
+
+
+def ids_seen(labels: Sequence[NDArray[np.uint8]], classes: ClassTable) -> list[int]:
+    """The train ids that occur in labels, ascending; raises `UserError` where one is not the class table's."""
+    ids = np.flatnonzero(sum(np.bincount(label.ravel(), minlength=256) for label in labels)).tolist()
+    if stray := [i for i in ids if len(classes.names) <= i < IGNORE]:
+        raise UserError(
+            f"The labels hold train id {stray[0]}, but the class table '{classes.name}' has {len(classes.names)} "
+            "classes: choose the one that they were made with."
+        )
+    return ids
 
 
 def _save(figure: Figure, out: Path) -> None:

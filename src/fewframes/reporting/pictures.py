@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,19 @@ from fewframes.core.clips import Clip, Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
 from fewframes.core.images import read_image, read_label
-from fewframes.core.labelfile import read_label_layer
+from fewframes.core.labelfile import read_label_layer, read_layer
 from fewframes.core.labels import ClassTable
+from fewframes.labelling.propagation.frames import read_frame
 from fewframes.reporting.figures import Picture, write_contact_sheet
+from fewframes.reporting.marks import MEANINGLESS, made_at_random
 
 _ROWS = 4
 """Clips a sheet shows, spread evenly over those that could be."""
 
 _FRACTIONS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """Offsets shown, as shares of how far the labels reach: the paper's figure 2 with a step between."""
+
+NOTHING_TO_SHOW = "No clip has propagated labels to show: name an experiment that uses them, or measure quality."
 
 
 def write_propagation_sheet(
@@ -31,31 +35,52 @@ def write_propagation_sheet(
     classes: ClassTable,
     out: Path,
     note: str,
+    only: Sequence[str] = (),
 ) -> None:
-    """Key frames and their propagated labels in both directions (the paper's figure 2), `<out>.png` and `.pdf`."""
-    made: dict[str, dict[int, str]] = {}
-    for row in read_csv(labels, ("clip", "offset", "file")):
-        made.setdefault(row["clip"], {})[int(row["offset"])] = row["file"]
-    reach = max((abs(o) for offsets in made.values() for o in offsets), default=0)
-    # Clips labelled all the way in both directions show most; others serve where there are none.
-    whole = [c for c in clips if {-reach, reach} <= made.get(c.id, {}).keys()]
-    shown = whole or [c for c in clips if len(made.get(c.id, {})) > 1]
-    if not shown:
-        raise UserError("No clip has propagated labels to show: name an experiment that uses them, or measure quality.")
-    rows = []
-    for clip in _spread(shown):
-        files = made[clip.id]
-        offsets = sorted({min(files, key=lambda o: (abs(o - f * reach), o)) for f in _FRACTIONS})
-        pictures = [
-            Picture(
-                f"{offset:+d}" if offset else "annotated",
-                read_image(root / clip.image_at(offset)),
-                read_label_layer(results / files[offset], offset),
-            )
-            for offset in offsets
-        ]
-        rows.append((clip.id, pictures))
+    """Key frames and their propagated labels in both directions (the paper's figure 2), `<out>.png` and `.pdf`.
+
+    Below the labels stands their confidence, where the method has one. `only` are ids of the clips to show, in that
+    order; without, a few are shown. Raises `UserError` where one of them, or every clip, has no labels.
+    """
+    made = labels_by_clip(labels, results)
+    labelled = {clip.id: clip for clip in clips if clip.id in made}
+    if absent := [id_ for id_ in only if id_ not in labelled]:
+        raise UserError(f"Clip '{absent[0]}' has no propagated labels: name a clip of {labels}.")
+    if not labelled:
+        raise UserError(NOTHING_TO_SHOW)
+    shown = [labelled[id_] for id_ in only] or _spread(_whole(list(labelled.values()), made))
+    rows = [(clip.id, [_picture(clip, made[clip.id], o, root) for o in _offsets(made[clip.id])]) for clip in shown]
+    if any(made_at_random(file) for clip in shown for file in made[clip.id].values()):
+        note = f"{MEANINGLESS} {note}".rstrip()
     write_contact_sheet(rows, classes, out, note)
+
+
+def labels_by_clip(labels: Path, results: Path) -> dict[str, dict[int, Path]]:
+    """Label files by clip and offset, from a method's CSV of labels; clips without a labelled neighbour are left out.
+
+    `results` is the dataset's results folder, which the CSV's paths are relative to.
+    """
+    made: dict[str, dict[int, Path]] = {}
+    for row in read_csv(labels, ("clip", "offset", "file")):
+        made.setdefault(row["clip"], {})[int(row["offset"])] = results / row["file"]
+    return {clip: files for clip, files in made.items() if files.keys() - {0}}
+
+
+def _whole(clips: list[Clip], made: Mapping[str, Mapping[int, Path]]) -> list[Clip]:
+    """Clips labelled all the way in both directions, which show most; all of them where there is none."""
+    reach = max(abs(o) for clip in clips for o in made[clip.id])
+    return [clip for clip in clips if {-reach, reach} <= made[clip.id].keys()] or clips
+
+
+def _offsets(files: Mapping[int, Path]) -> list[int]:
+    reach = max(map(abs, files))
+    return sorted({min(files, key=lambda o: (abs(o - f * reach), o)) for f in _FRACTIONS})
+
+
+def _picture(clip: Clip, files: Mapping[int, Path], offset: int, root: Folder) -> Picture:
+    layer = read_layer(files[offset], offset)
+    image = read_frame(root / clip.image_at(offset), layer.label.shape)
+    return Picture(f"{offset:+d}" if offset else "annotated", image, layer.label, layer.maps.get("confidence"))
 
 
 def write_refinement_sheet(

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewframes.core.labels import ClassTable
 from fewframes.labelling.methods import parse_settings
 from fewframes.labelling.propagation import Propagated
+from fewframes.labelling.propagation.onebyone import OneByOne
 
 
 @dataclass(frozen=True)
-class CopyPropagator:
+class CopyPropagator(OneByOne):
     """Copies the label; it has no settings."""
 
     @property
@@ -22,13 +24,13 @@ class CopyPropagator:
         """All settings, defaults too."""
         return asdict(self)
 
-    def propagate(self, label: NDArray[np.uint8], frames: Iterator[NDArray[np.uint8]]) -> Iterator[Propagated]:
+    def carry(self, label: NDArray[np.uint8], frames: Iterator[NDArray[np.uint8]]) -> Iterator[Propagated]:
         """Yield the key frame's label once a neighbour."""
         next(frames)
         for _ in frames:
             yield Propagated(label.copy())
 
 
-def build(settings: Mapping[str, Any]) -> CopyPropagator:
+def build(settings: Mapping[str, Any], _classes: ClassTable, _housekeeping: Mapping[str, Any]) -> CopyPropagator:
     """The propagator `copy`."""
     return parse_settings(CopyPropagator, settings, "propagation 'copy'")

@@ -1,28 +1,26 @@
-"""Propagation of a shard: clip by clip, each found where it was made before, else made and kept at once.
+"""Propagation of a shard: each clip found where it was made before, else made and kept as soon as it is whole.
 
 A label file is named by the clip and a fingerprint of what all its labels share: annotation, key frame, method,
 settings, version. Each of its layers carries a fingerprint of its own, chained over the frames out to it, so
 that asking for further offsets leaves the others as they are, and a changed frame costs only what lies beyond.
+Behind the chain stands the method's policy: where that alone has changed, labels are claimed anew from what was kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_shard
-from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
-from fewframes.core.images import read_image, read_label
+from fewframes.core.images import read_instances, read_label
 from fewframes.core.labelfile import Layer, read_fingerprints, read_layer, write_label_file
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress, say
 from fewframes.core.stages import VERSIONS
-from fewframes.labelling.propagation import Propagator, build_propagator
+from fewframes.labelling.propagation import RANDOM_WEIGHTS, KeyFrame, Propagated, Propagator, build_propagator
 
 
 def propagate_shard(
@@ -33,89 +31,147 @@ def propagate_shard(
     classes: ClassTable,
     results: Path,
     out: Path,
+    housekeeping: Mapping[str, Any] | None = None,
 ) -> None:
     """Label every clip of a shard at the offsets it names, and write the shard's CSV of labels.
 
-    `results` is the dataset's results folder: label files go to `pseudo/<method>/labels` below it.
+    `results` is the dataset's results folder: label files go to `pseudo/<method>/labels` below it, those made with
+    random weights to `random-weights` in there. `housekeeping` are settings that no label depends on.
     """
-    propagator = build_propagator(method, settings)
-    known_by = {"method": method, "settings": propagator.settings, "version": VERSIONS["propagate"]}
+    propagator = build_propagator(method, settings, classes, housekeeping)
+    shared = {
+        "method": method,
+        "settings": propagator.settings,
+        "version": VERSIONS["propagate"],
+        "classes": classes.label_digest,
+    }
+    folder = results / "pseudo" / method / "labels"
+    work = Work(propagator, shared, root, classes, folder / RANDOM_WEIGHTS if propagator.random_weights else folder)
     hashes = ContentHashes(results / "hashes", f"propagate-{method}-{shard.stem}")
     clips = read_shard(shard)
-    made = 0
-    rows: list[list[object]] = []
-    for clip, extra in progress(clips, f"propagate {method} {shard.stem}"):
-        offsets = [int(o) for o in extra["offsets"].split()]
+    jobs = (work.job(clip, [int(o) for o in extra["offsets"].split()], hashes) for clip, extra in clips)
+    rows: list[tuple[str, int, str, str, str]] = []
+    try:
+        for job in progress(work.finished(jobs), f"propagate {method} {shard.stem}", len(clips)):
+            present = read_fingerprints(job.file)
+            name = job.file.relative_to(results).as_posix()
+            rows += [(job.clip.id, offset, name, *present[offset]) for offset in job.wanted]
+    finally:
+        hashes.save()
+    again = f", {work.reclaimed} claimed anew" if work.reclaimed else ""
+    found = len(clips) - work.made - work.reclaimed
+    say(f"propagate {method} {shard.stem}: {work.made} clips labelled{again}, {found} found as they were.")
+    write_csv(out, LABEL_COLUMNS, sorted(rows))
+
+
+@dataclass
+class Job:
+    """One clip: its label file, the fingerprints that its labels must have by offset, and what is made so far."""
+
+    clip: Clip
+    file: Path
+    provenance: Mapping[str, Any]
+    wanted: Mapping[int, str]
+    missing: frozenset[int] = frozenset()
+    layers: dict[int, Layer] = field(default_factory=dict)
+
+
+class Work:
+    """Jobs done by one propagator; counts the clips `made`, and those `reclaimed`, whose policy alone had changed."""
+
+    def __init__(
+        self, propagator: Propagator, shared: Mapping[str, Any], root: Folder, classes: ClassTable, folder: Path
+    ) -> None:
+        self._propagator, self._shared = propagator, shared
+        self._root, self._classes, self._folder = root, classes, folder
+        self.made = self.reclaimed = 0
+
+    def job(self, clip: Clip, offsets: list[int], hashes: ContentHashes) -> Job:
+        """What is to be done for a clip at some offsets, and at 0, the key frame's own."""
         provenance = {
-            **known_by,
+            **self._shared,
             "clip": clip.id,
             "annotation": clip.fine,
-            "annotation_hash": hashes.of(root / clip.fine),
-            "image_hash": hashes.of(root / clip.image),
-            "classes": classes.label_digest,
+            "annotation_hash": hashes.of(self._root / clip.fine),
+            "image_hash": hashes.of(self._root / clip.image),
         }
-        file = results / "pseudo" / method / "labels" / f"{clip.id}-{digest(provenance)}.h5"
-        wanted = _fingerprints(clip, offsets, provenance, root, hashes)
-        present = read_fingerprints(file)
-        missing = [o for o in wanted if present.get(o, ("", ""))[0] != wanted[o]]
-        if missing:
-            layers = _propagated(clip, missing, wanted, propagator, root, classes)
-            kept = {o: read_layer(file, o) for o in present if o not in missing}
-            write_label_file(file, {**kept, **layers}, provenance)
-            present = read_fingerprints(file)
-            made += 1
-        name = file.relative_to(results).as_posix()
-        rows += [[clip.id, offset, name, *present[offset]] for offset in sorted(wanted)]
-    hashes.save()
-    say(f"propagate {method} {shard.stem}: {made} clips labelled, {len(clips) - made} found as they were.")
-    write_csv(out, LABEL_COLUMNS, rows)
+        if self._propagator.uses_instances:
+            instances = clip.fine_instances
+            provenance["instances_hash"] = hashes.of(self._root / instances) if instances else ""
+        base = digest(provenance)
+        policy = f"-{digest(self._propagator.policy)}" if self._propagator.policy else ""
+        wanted = {0: base}
+        for far in (min([0, *offsets]), max([0, *offsets])):
+            chain = base
+            for offset in clip.outward(far):
+                chain = digest(chain, hashes.of(self._root / clip.image_at(offset)))
+                if offset in offsets:
+                    wanted[offset] = chain + policy
+        return Job(clip, self._folder / f"{clip.id}-{base}.h5", provenance, dict(sorted(wanted.items())))
+
+    def finished(self, jobs: Iterator[Job]) -> Iterator[Job]:
+        """Yield each job once its label file is whole; many may be at work at a time."""
+        at_work: list[Job] = []
+        done: list[Job] = []
+
+        def to_propagate() -> Iterator[KeyFrame]:
+            for job in jobs:
+                self._begin(job)
+                if job.missing:
+                    at_work.append(job)
+                    yield self._key_frame(job)
+                else:
+                    done.append(job)
+
+        for position, offset, made in self._propagator.propagate(to_propagate()):
+            yield from _taken(done)
+            job = at_work[position]
+            job.layers[offset] = Layer(made.label, job.wanted[offset], made.maps, made.objects)
+            if job.missing <= job.layers.keys():
+                self._write(job)
+                self.made += 1
+                yield job
+        yield from _taken(done)
+
+    def _begin(self, job: Job) -> None:
+        """Note which labels are missing, and make those that need no propagation."""
+        present = {offset: fingerprint for offset, (fingerprint, _) in read_fingerprints(job.file).items()}
+        due = {o for o, fingerprint in job.wanted.items() if present.get(o) != fingerprint}
+        if 0 in due:
+            # The key frame's label is the annotation itself, never a prediction.
+            job.layers[0] = Layer(self._annotation(job), job.wanted[0])
+        for offset in due - {0}:
+            if present.get(offset, "").partition("-")[0] == job.wanted[offset].partition("-")[0]:
+                kept = read_layer(job.file, offset)
+                label = self._propagator.reclaim(Propagated(kept.label, kept.maps, kept.objects))
+                job.layers[offset] = Layer(label, job.wanted[offset], kept.maps, kept.objects)
+        job.missing = frozenset(due - job.layers.keys())
+        if job.layers and not job.missing:
+            self._write(job)
+            self.reclaimed += 1
+
+    def _key_frame(self, job: Job) -> KeyFrame:
+        clip = job.clip
+        reach = (*clip.outward(min({0} | job.missing)), 0, *clip.outward(max({0} | job.missing)))
+        images = {offset: self._root / clip.image_at(offset) for offset in reach}
+        instances = None
+        if self._propagator.uses_instances and clip.fine_instances:
+            instances = read_instances(self._root / clip.fine_instances)
+        label = job.layers[0].label if 0 in job.layers else self._annotation(job)
+        return KeyFrame(clip.id, label, instances, images, job.missing)
+
+    def _annotation(self, job: Job) -> Any:
+        path = self._root / job.clip.fine
+        return self._classes.to_train_ids(read_label(path), path)
+
+    def _write(self, job: Job) -> None:
+        present = read_fingerprints(job.file)
+        kept = {o: read_layer(job.file, o) for o in present if o not in job.layers}
+        write_label_file(job.file, {**kept, **job.layers}, job.provenance, self._propagator.notes)
+        job.layers = {}
 
 
-def _fingerprints(
-    clip: Clip, offsets: Sequence[int], provenance: Mapping[str, Any], root: Folder, hashes: ContentHashes
-) -> dict[int, str]:
-    """The fingerprint of each label that is to exist: the key frame's own (offset 0) and those asked for."""
-    base = digest(provenance)
-    wanted = {0: base}
-    for far in (min(0, *offsets), max(0, *offsets)):
-        chain = base
-        for offset in clip.outward(far):
-            chain = digest(chain, hashes.of(root / clip.image_at(offset)))
-            if offset in offsets:
-                wanted[offset] = chain
-    return wanted
-
-
-def _propagated(
-    clip: Clip,
-    missing: Sequence[int],
-    wanted: Mapping[int, str],
-    propagator: Propagator,
-    root: Folder,
-    classes: ClassTable,
-) -> dict[int, Layer]:
-    """Run the directions that have missing labels, each by itself, out to the farthest of them."""
-    label = classes.to_train_ids(read_label(root / clip.fine), root / clip.fine)
-    # The key frame's label is the annotation itself, never a prediction.
-    layers = {0: Layer(label, wanted[0])} if 0 in missing else {}
-    for far in (min(0, *missing), max(0, *missing)):
-        if not far:
-            continue
-        outward = clip.outward(far)
-        frames = _frames(clip, (0, *outward), root, label)
-        for offset, made in zip(outward, propagator.propagate(label, frames), strict=True):
-            if offset in missing:
-                layers[offset] = Layer(made.label, wanted[offset], made.maps)
-    return layers
-
-
-def _frames(clip: Clip, offsets: Sequence[int], root: Folder, label: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    for offset in offsets:
-        path = root / clip.image_at(offset)
-        frame = read_image(path)
-        if frame.shape[:2] != label.shape:
-            raise UserError(
-                f"{path} is {frame.shape[1]}x{frame.shape[0]} but the annotation {clip.fine} is "
-                f"{label.shape[1]}x{label.shape[0]}: bring a clip's frames and label to one size."
-            )
-        yield frame
+def _taken(done: list[Job]) -> Iterator[Job]:
+    """Yield and remove what is done, so that its memory is let go."""
+    while done:
+        yield done.pop(0)

@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.flow import DenseFlow, compose, disagreement, sample, sample_labels
-from fewframes.core.labels import IGNORE
+from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.labelling.methods import at_least, parse_settings
 from fewframes.labelling.propagation import Propagated
+from fewframes.labelling.propagation.onebyone import OneByOne
 
 _NAME = "propagation 'flow'"
 
@@ -47,7 +48,7 @@ class FlowSettings:
     finest_scale: int = 0
 
 
-class FlowPropagator:
+class FlowPropagator(OneByOne):
     """Carries labels along flow; the map `confidence` falls from 255 to 127 as drift reaches the next label."""
 
     def __init__(self, settings: FlowSettings) -> None:
@@ -62,8 +63,8 @@ class FlowPropagator:
         """All settings, defaults too."""
         return asdict(self._settings)
 
-    def propagate(self, label: NDArray[np.uint8], frames: Iterator[NDArray[np.uint8]]) -> Iterator[Propagated]:
-        """See `Propagator`; the flow of each pair of consecutive frames is estimated once, both ways."""
+    def carry(self, label: NDArray[np.uint8], frames: Iterator[NDArray[np.uint8]]) -> Iterator[Propagated]:
+        """See `OneByOne`; the flow of each pair of consecutive frames is estimated once, both ways."""
         key = nearer = next(frames)
         to_key = np.zeros((*label.shape, 2), np.float32)
         missed = np.zeros(label.shape, np.float32)
@@ -114,6 +115,6 @@ def _distance_to_other_label(label: NDArray[np.uint8]) -> NDArray[np.float32]:
     return distance
 
 
-def build(settings: Mapping[str, Any]) -> FlowPropagator:
+def build(settings: Mapping[str, Any], _classes: ClassTable, _housekeeping: Mapping[str, Any]) -> FlowPropagator:
     """The propagator `flow`."""
     return FlowPropagator(parse_settings(FlowSettings, settings, _NAME))

@@ -23,15 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
-from fewframes.core.labels import IGNORE
-from fewframes.labelling.methods import at_least
 from fewframes.labelling.propagation.sam2.merging import FrameResult
 from fewframes.labelling.propagation.sam2.model import normalised
 from fewframes.labelling.propagation.sam2.objects import Objects
-from fewframes.labelling.propagation.sam2.tracks import Bank, Piece, Run, Task, Tracked, pieces_of
-
-KEY_MEMORIES = ("official", "full")
-"""From which mask the key frame is remembered; see `Tracker`."""
+from fewframes.labelling.propagation.sam2.tracks import Bank, Merged, Piece, Run, Task, Tracked, pieces_of
 
 _CPU_BATCH, _GPU_BATCH = 4, 64
 """On a processor four are as fast as any at hiera_t and 512 px, and faster than one with small models. A track needs
@@ -63,14 +58,16 @@ class Tracker:
         bfloat16: bool = False,
         keep_logits: bool = False,
     ) -> None:
-        if key_memory not in KEY_MEMORIES:
-            raise UserError(f"key_memory is '{key_memory}': choose one of {', '.join(KEY_MEMORIES)}.")
-        at_least("propagation 'sam2'", "max_batch", max_batch, 0)
         self._model: Any = model
         self._device = next(model.parameters()).device
         self._batch = max_batch or (_CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH)
         self._key_memory, self._bfloat16, self._keep_logits = key_memory, bfloat16, keep_logits
         self._positions: list[Tensor] = []
+
+    @property
+    def max_batch(self) -> int:
+        """The number of tracks that are run at once: less than was asked for where memory ran out."""
+        return self._batch
 
     def track(self, tasks: Sequence[Task]) -> Iterator[Tracked]:
         """Yield every frame of every task, the key frames excepted, step by step outward.
@@ -100,16 +97,18 @@ class Tracker:
                 bank.add(step, rows.start, out)
                 for piece in pieces:
                     if piece.run not in frames:
-                        frames[piece.run] = FrameResult(tasks[piece.run.task].objects, self._device, self._keep_logits)
+                        task = tasks[piece.run.task]
+                        frames[piece.run] = FrameResult(task, piece.run, self._device, self._keep_logits)
                     frames[piece.run].add(piece, out)
                     if piece.completes:
-                        yield frames.pop(piece.run).finish(piece.run)
+                        yield frames.pop(piece.run).finish()
 
     def _remember(
         self, tasks: Sequence[Task], rows: slice, pieces: Sequence[Piece], vision: dict[str, Any]
     ) -> dict[str, Any]:
         """Take the objects' masks in the key frames for what the model has seen so far."""
-        masks = torch.cat([self._masks(tasks[p.run.task].objects, p.first, p.last) for p in pieces])
+        side, device = self._model.image_size, self._device
+        masks = torch.cat([squared_masks(tasks[p.run.task].objects, p.first, p.last, side, device) for p in pieces])
         out: dict[str, Any] = self._model.track_step(
             frame_idx=0,
             is_init_cond_frame=True,
@@ -204,18 +203,6 @@ class Tracker:
             "feat_sizes": [tuple(p.shape[-2:]) for p in self._positions],
         }
 
-    def _masks(self, objects: Objects, first: int, last: int) -> Tensor:
-        """Objects' masks as the predictor resizes them, `float32 [N, 1, S, S]` of 0 and 1."""
-        side = self._model.image_size
-        index = torch.from_numpy(objects.index).to(self._device)[None, None]
-        masks = []
-        for number in range(first, last):
-            mask = (index == number).float()
-            if objects.size != (side, side):
-                mask = F.interpolate(mask, (side, side), mode="bilinear", antialias=True).ge(0.5).float()
-            masks.append(mask)
-        return torch.cat(masks)
-
     def _halve(self, batch: int) -> None:
         if batch == 1:
             raise UserError(
@@ -230,8 +217,29 @@ def _unclaimed(number: int, task: Task) -> Iterator[Tracked]:
     """The frames of a task without objects."""
     none = np.zeros(0, np.float32)
     for offset in (*range(-task.past, 0), *range(1, task.future + 1)):
-        label = np.full(task.objects.size, IGNORE, np.uint8)
-        yield Tracked(number, offset, label, np.zeros_like(label), none, none)
+        merged = Merged.nothing(task.objects.size) if task.wants(offset) else None
+        yield Tracked(number, offset, none, none, merged)
+
+
+def squared_masks(objects: Objects, first: int, last: int, side: int, device: torch.device) -> Tensor:
+    """The masks of objects `first` to `last` (exclusive) as the predictor resizes them, 0 or 1.
+
+    `float32 [N, 1, side, side]`, on `device`. A mask may come out empty: its object is too thin for that size.
+    """
+    index = torch.from_numpy(objects.index).to(device)[None, None]
+    masks = []
+    for number in range(first, last):
+        mask = (index == number).float()
+        if objects.size != (side, side):
+            mask = F.interpolate(mask, (side, side), mode="bilinear", antialias=True).ge(0.5).float()
+        masks.append(mask)
+    return torch.cat(masks)
+
+
+def seen_at(objects: Objects, side: int) -> list[int]:
+    """The numbers of the objects that are there at all at the model's size: the others would be tracked for nothing."""
+    present = np.unique(objects.index[objects.index >= 0]).tolist()
+    return [n for n in present if squared_masks(objects, n, n + 1, side, torch.device("cpu")).any()]
 
 
 def _tokens(maps: Tensor) -> Tensor:

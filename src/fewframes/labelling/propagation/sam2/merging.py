@@ -1,4 +1,4 @@
-"""Many objects' mask logits to one label, at the frame's own size, without holding them all at once."""
+"""Many objects' mask logits to one map of objects, at the frame's own size, without holding them all at once."""
 
 from __future__ import annotations
 
@@ -8,53 +8,57 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fewframes.core.labels import IGNORE
-from fewframes.labelling.propagation.sam2.objects import Objects
-from fewframes.labelling.propagation.sam2.tracks import Piece, Run, Tracked
+from fewframes.labelling.propagation.sam2.tracks import Merged, Piece, Run, Task, Tracked
 
 
 class Merger:
-    """The label of one frame, from objects added in the order of their train ids.
+    """Whose each pixel of one frame is, from objects added in the order of their train ids.
 
-    A pixel's label is the class of the object with the highest logit there if that is above 0, else 255. Its
-    confidence is 255 * tanh(margin / 2), where the margin is the winning logit less the best one of another
-    class, or less 0 if none is positive (the claim of nothing): 0 where two classes are level or nothing is
-    claimed, 127 at a margin of 1.1, 255 from about 7.
+    A pixel is the object's with the highest logit there if that is above 0, else nobody's. Its confidence is
+    255 * tanh(margin / 2), where the margin is the winning logit less the best one of another class, or less 0 if
+    none is positive (the claim of nothing): 0 where two classes are level or nothing is claimed, 127 at a margin of
+    1.1, 255 from about 7.
     """
 
     def __init__(self, size: tuple[int, int], device: torch.device) -> None:
-        self._label = torch.full(size, IGNORE, dtype=torch.uint8, device=device)
+        self._winner = torch.full(size, -1, dtype=torch.int16, device=device)
         self._best = torch.zeros(size, device=device)
         self._second = torch.zeros(size, device=device)
+        self._train_id = -1
         self._of_class: Tensor | None = None
-        self._train_id = IGNORE
+        self._whose = self._winner.new_tensor(-1)
 
-    def add(self, logits: Tensor, train_ids: Sequence[int]) -> None:
-        """Take in objects: `float32 [N, h, w]`, upsampled one by one (bilinear, as the predictor does)."""
+    def add(self, logits: Tensor, first: int, train_ids: Sequence[int]) -> None:
+        """Take in objects, `first` the number of the first one.
+
+        `logits` are `float32 [N, h, w]`, upsampled one by one (bilinear, as the predictor does).
+        """
         claims = (logits.flatten(1).amax(dim=1) > 0).tolist()
-        for low, train_id, claiming in zip(logits, train_ids, claims, strict=True):
+        for number, (low, train_id, claiming) in enumerate(zip(logits, train_ids, claims, strict=True), first):
             if not claiming:  # nowhere above 0 once interpolated either
                 continue
-            if train_id != self._train_id:
+            mask = F.interpolate(low[None, None], self._best.shape, mode="bilinear", align_corners=False)[0, 0]
+            if train_id != self._train_id or self._of_class is None:
                 self._fold()
-                self._train_id = train_id
-            mask = F.interpolate(low[None, None], self._label.shape, mode="bilinear", align_corners=False)[0, 0]
-            self._of_class = mask if self._of_class is None else torch.maximum(self._of_class, mask, out=mask)
+                self._train_id, self._of_class, self._whose = train_id, mask, self._winner.new_tensor(number)
+            else:
+                ahead = mask > self._of_class
+                self._whose = torch.where(ahead, self._winner.new_tensor(number), self._whose)
+                torch.maximum(self._of_class, mask, out=self._of_class)
 
-    def finish(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Label and confidence, both `uint8 [H, W]`; nothing can be added after."""
+    def finish(self) -> Merged:
+        """The frame's objects and their confidence; nothing can be added after."""
         self._fold()
         confidence = self._best.sub_(self._second).mul_(0.5).tanh_().mul_(255.0).round_().to(torch.uint8)
-        return self._label.cpu().numpy(), confidence.cpu().numpy()
+        return Merged(self._winner.cpu().numpy(), confidence.cpu().numpy())
 
     def _fold(self) -> None:
         """Let the class that is now complete compete with those before it."""
         logits, self._of_class = self._of_class, None
         if logits is not None:
-            self._label.masked_fill_(logits > self._best, self._train_id)
+            self._winner = torch.where(logits > self._best, self._whose, self._winner)
             torch.maximum(self._second, torch.minimum(self._best, logits), out=self._second)
             torch.maximum(self._best, logits, out=self._best)
 
@@ -62,9 +66,9 @@ class Merger:
 class FrameResult:
     """One frame's result, while its objects come in, in order."""
 
-    def __init__(self, objects: Objects, device: torch.device, keep_logits: bool) -> None:
-        self._train_ids, self._keep_logits = objects.train_ids, keep_logits
-        self._merger = Merger(objects.size, device)
+    def __init__(self, task: Task, run: Run, device: torch.device, keep_logits: bool) -> None:
+        self._train_ids, self._run, self._keep_logits = task.objects.train_ids, run, keep_logits
+        self._merger = Merger(task.objects.size, device) if task.wants(run.offset) else None
         self._presence: list[Tensor] = []
         self._area: list[Tensor] = []
         self._logits: list[Tensor] = []
@@ -72,15 +76,16 @@ class FrameResult:
     def add(self, piece: Piece, out: Mapping[str, Any]) -> None:
         """Take in a piece, given what `track_step` put out for the batch that holds it."""
         logits = out["pred_masks"][piece.rows, 0]
-        self._merger.add(logits, self._train_ids[piece.first : piece.last])
+        if self._merger:
+            self._merger.add(logits.float(), piece.first, self._train_ids[piece.first : piece.last])
         self._presence.append(out["object_score_logits"][piece.rows, 0].float().sigmoid())
         self._area.append((logits > 0).float().mean(dim=(1, 2)))
         if self._keep_logits:
             self._logits.append(logits.clone())
 
-    def finish(self, run: Run) -> Tracked:
-        """The result, once the last piece of `run` is in."""
-        label, confidence = self._merger.finish()
-        presence, area = torch.cat(self._presence).cpu().numpy(), torch.cat(self._area).cpu().numpy()
+    def finish(self) -> Tracked:
+        """The result, once the last piece is in."""
+        presence, area = (torch.cat(parts).cpu().numpy().astype(np.float32) for parts in (self._presence, self._area))
+        merged = self._merger.finish() if self._merger else None
         logits = torch.cat(self._logits) if self._keep_logits else None
-        return Tracked(run.task, run.offset, label, confidence, presence, area, logits)
+        return Tracked(self._run.task, self._run.offset, presence, area, merged, logits)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 import yaml
 from hydra.errors import InstantiationException
@@ -21,7 +23,6 @@ from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from PIL import Image
 from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
@@ -93,7 +94,7 @@ def model_config(config: str, image_size: int | None = None) -> dict[str, Any]:
 def build_model(config: str, weights: Path | None = None, *, image_size: int | None = None, seed: int = 0) -> nn.Module:
     """The model `SAM2Base` of a configuration (see `model_config`), for evaluation, on the CPU, in float32.
 
-    `weights` is a checkpoint as Meta publishes them; None draws weights at random from `seed` (labels made
+    `weights` is a file that `load_weights` reads; None draws weights at random from `seed` (labels made
     with them mean nothing), and leaves torch's own generator as it was. Raises `UserError` for a
     configuration that cannot be built and for weights that are absent, damaged or of another model.
     """
@@ -103,20 +104,46 @@ def build_model(config: str, weights: Path | None = None, *, image_size: int | N
             torch.manual_seed(seed)
             model: nn.Module = instantiate(arguments, _recursive_=True)
     except (InstantiationException, OmegaConfBaseException) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        cause = error.__cause__ or error
+        reason = next(iter(str(cause).splitlines()), type(cause).__name__)  # a bare assertion says nothing
         raise UserError(f"The SAM 2 configuration {config} cannot be built ({reason}): correct it.") from error
     if weights is not None:
-        _load(model, weights, config)
+        load_weights(model, weights, config)
     return model.eval().requires_grad_(False)
 
 
-def squared(frame: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
-    """An RGB frame, `uint8 [H, W, 3]`, resized to `[image_size, image_size, 3]` as the official loader does."""
-    return np.asarray(Image.fromarray(frame).resize((image_size, image_size)))
+def load_weights(model: nn.Module, path: Path, config: str) -> None:
+    """Load a file of weights into a model of the configuration `config`, which is named where they do not fit.
+
+    A file `.safetensors` is the state dictionary itself, any other is PyTorch's and has it as `model`, as Meta
+    publishes it; only tensors are read, no code is run. Raises `UserError` for weights that are absent, damaged or
+    of another model.
+    """
+    try:
+        state = (
+            safetensors.torch.load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)["model"]
+        )
+        reason = _misfit(model.state_dict(), state)
+        if not reason:
+            model.load_state_dict(state)
+            return
+    except FileNotFoundError:
+        raise UserError(f"The weights {path} do not exist: correct their path.") from None
+    except pickle.UnpicklingError:
+        # In place of torch's words, which advise to run what the file holds.
+        reason = "UnpicklingError, it is no file of PyTorch's, or holds more than tensors"
+    except Exception as error:  # torch.load fails in too many ways to list
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    raise UserError(
+        f"The weights {path} do not fit the SAM 2 configuration {config} ({reason}): "
+        "give the checkpoint of that configuration, whole."
+    )
 
 
 def normalised(frames: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
-    """Frames of `squared` as the model's input, `float32 [B, 3, image_size, image_size]` on `device`."""
+    """Frames of `reading.squared` as the model's input, `float32 [B, 3, image_size, image_size]` on `device`."""
     pixels = torch.from_numpy(np.stack(frames)).to(device).permute(0, 3, 1, 2).float() / 255.0
     mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (_MEAN, _STD))
     return (pixels - mean) / std
@@ -165,15 +192,11 @@ def _named(part: Any) -> Iterator[str]:
             yield from _named(value)
 
 
-def _load(model: nn.Module, path: Path, config: str) -> None:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["model"]
-        model.load_state_dict(state)
-    except FileNotFoundError:
-        raise UserError(f"The weights {path} do not exist: correct their path.") from None
-    except Exception as error:  # torch.load fails in too many ways to list
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"The weights {path} do not fit the SAM 2 configuration {config} ({type(error).__name__}: {reason}): "
-            "give the checkpoint of that configuration, whole."
-        ) from error
+def _misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """What keeps a state dictionary from being another's, in words; empty where nothing does."""
+    missing = [key for key in wanted if key not in given]
+    unexpected = [key for key in given if key not in wanted]
+    shapes = {key: (given[key].shape, wanted[key].shape) for key in wanted if key in given}
+    other = [f"{key}, {[*has]} for {[*needs]}" for key, (has, needs) in shapes.items() if has != needs]
+    found = {"Missing keys": missing, "unexpected keys": unexpected, "other shapes": other}
+    return "; ".join(f"{what}: {len(keys)}, the first {keys[0]}" for what, keys in found.items() if keys)

@@ -6,14 +6,13 @@ like) are void in every class table.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fewframes.core.errors import UserError
-from fewframes.core.labels import ClassTable
+from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.labelling.things import find_things
 
 MAPPINGS = ("panoptic", "class", "component")
@@ -33,6 +32,16 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.train_ids)
+
+    def label(self, index: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Train ids, `uint8 [H, W]`, of a map of these objects' numbers; 255 where that is -1."""
+        return np.array([*self.train_ids, IGNORE], np.uint8)[index]
+
+    def only(self, kept: Sequence[int]) -> Objects:
+        """These of the objects, numbered anew in their order."""
+        renumbered = np.full(len(self) + 1, -1, np.int16)
+        renumbered[list(kept)] = np.arange(len(kept))
+        return Objects(renumbered[self.index], tuple(self.train_ids[n] for n in kept))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,10 +65,8 @@ def find_objects(
     class as one; `component` tells the parts of every class apart. Of what is told apart, pieces of fewer
     than `least_area` pixels, and all but the `most_things` largest, are together one object per class: each
     track costs the same however small it is. (64 pixels are two cells of SAM 2's mask grid, 256 x 256, on
-    a frame of 2048 x 1024.) Raises `UserError` for an unknown mapping.
+    a frame of 2048 x 1024.)
     """
-    if mapping not in MAPPINGS:
-        raise UserError(f"The objects '{mapping}' are unknown: choose one of {', '.join(MAPPINGS)}.")
     train_ids = range(len(classes.trained))
     told_apart: Collection[int] = ()
     if mapping == "component":

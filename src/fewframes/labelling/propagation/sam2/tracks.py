@@ -18,9 +18,10 @@ from fewframes.labelling.propagation.sam2.objects import Objects
 class Task:
     """What to track: a clip's objects, `past` frames back and `future` frames on from its key frame.
 
-    `read` gives the frame at an offset from `-past` to `future` as `model.squared` makes it, `uint8 [S, S, 3]`,
+    `read` gives the frame at an offset from `-past` to `future` as `reading.squared` makes it, `uint8 [S, S, 3]`,
     S the model's image size. It is asked once for each, first for 0, then step by step outward; where
-    there are no objects, not at all. `name` is for messages.
+    there are no objects, not at all. Masks are merged at the `wanted` offsets alone, all where it is None. `name` is
+    for messages.
     """
 
     name: str
@@ -28,24 +29,41 @@ class Task:
     past: int
     future: int
     read: Callable[[int], NDArray[np.uint8]]
+    wanted: frozenset[int] | None = None
+
+    def wants(self, offset: int) -> bool:
+        """Whether masks are merged at this offset."""
+        return self.wanted is None or offset in self.wanted
 
 
 @dataclass(frozen=True)
 class Tracked:
     """One frame's result; `task` is the position among the tasks, `offset` the frame's from the key frame.
 
-    `label` and `confidence`, both `uint8 [H, W]`, are those of `Merger`. By object, both `float32 [N]`:
-    `presence` is the probability that it is in the frame, as SAM 2 has it, `area` the share of the frame that
-    its mask covers. `logits` are the masks before merging, `float32 [N, S / 4, S / 4]`, where asked for.
+    By object, both `float32 [N]`: `presence` is the probability that it is in the frame, as SAM 2 has it, `area`
+    the share of the frame that its mask covers. `merged` is what `Merger` makes of the masks, where it is wanted.
+    `logits` are the masks before merging, `float32 [N, S / 4, S / 4]`, where asked for.
     """
 
     task: int
     offset: int
-    label: NDArray[np.uint8]
-    confidence: NDArray[np.uint8]
     presence: NDArray[np.float32]
     area: NDArray[np.float32]
+    merged: Merged | None
     logits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Whose each pixel is: `index` is `int16 [H, W]`, the object's number or -1; `confidence` is `uint8 [H, W]`."""
+
+    index: NDArray[np.int16]
+    confidence: NDArray[np.uint8]
+
+    @classmethod
+    def nothing(cls, size: tuple[int, int]) -> Merged:
+        """A frame in which no object claims anything."""
+        return cls(np.full(size, -1, np.int16), np.zeros(size, np.uint8))
 
 
 @dataclass(frozen=True)

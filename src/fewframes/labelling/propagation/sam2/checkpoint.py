@@ -1,0 +1,82 @@
+"""Which weights and which configuration a study names. Nothing here needs torch: loading is in `model`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from fewframes.core.errors import UserError
+from fewframes.core.files import digest
+from fewframes.core.weights import Published, Weights, registry, resolve
+
+RANDOM = "random"
+"""In place of weights: numbers drawn at random, with which labels mean nothing."""
+
+_PACKAGE = "sam2"
+
+
+def chosen_weights(weights: str, config: str, folder: Path) -> tuple[Weights | None, str]:
+    """The file of weights and the configuration that `propagation.sam2.weights` and `.config` name.
+
+    `weights` is a published name (the file lies in `folder`), a local file (.pt, .pth, .safetensors), or `random`, for
+    which there is no file. The configuration is `config`, or the one that the weights were published for, where
+    that is empty. Raises `UserError` for weights that are absent, damaged or another package's, and where nothing
+    tells the configuration.
+    """
+    if weights == RANDOM:
+        if not config:
+            raise UserError(
+                "Random weights have no configuration of their own: set propagation.sam2.config (`small` for tests)."
+            )
+        return None, config
+    published_weights(weights)  # before a file that could not be used is missed
+    found = resolve(weights, folder)
+    if found.published is not None:
+        _check_package(found.published, weights)
+        return found, config or published_config(found.published)
+    if not config:
+        raise UserError(
+            f"{weights} is no published file, so that nothing tells which model it is of: set propagation.sam2.config."
+        )
+    return found, config
+
+
+def published_weights(weights: str) -> Published | None:
+    """The published weights of that name, which can be fetched; None for a local file and for `random`.
+
+    Raises `UserError` for the name of another package's weights.
+    """
+    entry = registry().get(weights)
+    if entry is not None:
+        _check_package(entry, weights)
+    return entry
+
+
+def published_config(entry: Published) -> str:
+    """The name of the packaged configuration that published weights build, such as `sam2.1_hiera_l`."""
+    return Path(entry.config).stem
+
+
+def config_digest(config: str) -> str:
+    """What tells that a configuration changed: a packaged one's name, or a digest of what counts in a YAML file.
+
+    Raises `UserError` where the file cannot be read.
+    """
+    if Path(config).suffix not in (".yaml", ".yml"):
+        return config
+    try:
+        content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{config} is no readable YAML ({' '.join(str(error).split())}): correct it.") from error
+    return digest(yaml.safe_dump(content.get("model") if isinstance(content, dict) else content))
+
+
+def _check_package(entry: Published, weights: str) -> None:
+    if entry.package != _PACKAGE:
+        which = f"{weights} are" if weights == entry.name else f"{weights} is {entry.name},"
+        ours = [e.name for e in registry().values() if e.package == _PACKAGE]
+        raise UserError(
+            f"{which} weights of {entry.package}, not of {_PACKAGE}: set propagation.sam2.weights to one of "
+            f"{', '.join(ours)}."
+        )

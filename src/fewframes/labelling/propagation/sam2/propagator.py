@@ -1,0 +1,74 @@
+"""The propagation method `sam2`, as the driver knows it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewframes.core.labels import ClassTable
+from fewframes.labelling.propagation import KeyFrame, Propagated
+from fewframes.labelling.propagation.sam2.checkpoint import chosen_weights, config_digest
+from fewframes.labelling.propagation.sam2.policy import Policy, claimed
+from fewframes.labelling.propagation.sam2.settings import Housekeeping, Sam2Settings
+
+
+class Sam2Propagator:
+    """See `Propagator`; the model is built when there is something to track."""
+
+    def __init__(self, settings: Sam2Settings, policy: Policy, run: Housekeeping, classes: ClassTable) -> None:
+        self._settings, self._policy, self._run, self._classes = settings, policy, run, classes
+        self._weights, self._config = chosen_weights(settings.weights, settings.config, Path(run.weights_folder))
+        self._ran_on: Mapping[str, str] = {}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All that decides the masks; weights and configuration by content, wherever they lie."""
+        by_content = {
+            "weights": self._weights.sha256 if self._weights else "random",
+            "config": config_digest(self._config),
+        }
+        return asdict(self._settings) | by_content
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """What decides which masks are claimed."""
+        return asdict(self._policy)
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """Names of weights and configuration, and what it ran on."""
+        return {"weights": self._settings.weights, "config": self._config, **self._ran_on}
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the weights are drawn at random."""
+        return self._weights is None
+
+    @property
+    def uses_instances(self) -> bool:
+        """Whether objects are told apart by instance ids."""
+        return self._settings.objects != "class"
+
+    def propagate(self, keys: Iterable[KeyFrame]) -> Iterator[tuple[int, int, Propagated]]:
+        """See `Propagator`; a clip's results come outward, the clips of a group side by side."""
+        keys = iter(keys)
+        first = next(keys, None)
+        if first is None:
+            return
+        # Torch takes seconds to import: not where all labels are found as they were.
+        from fewframes.labelling.propagation.sam2.groups import track_all
+        from fewframes.labelling.propagation.sam2.setup import set_up
+
+        setup = set_up(self._settings, self._run, self._weights, self._config)
+        self._ran_on = setup.notes
+        yield from track_all(itertools.chain([first], keys), setup, self._settings, self._policy, self._classes)
+
+    def reclaim(self, made: Propagated) -> NDArray[np.uint8]:
+        """The label of what was tracked under another policy."""
+        return claimed(made, self._policy)

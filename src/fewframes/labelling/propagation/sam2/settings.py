@@ -1,0 +1,91 @@
+"""The settings of `sam2`, by what depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fewframes.core.errors import UserError
+from fewframes.labelling.methods import at_least, parse_settings
+from fewframes.labelling.propagation.sam2.objects import MAPPINGS
+from fewframes.labelling.propagation.sam2.policy import Policy
+
+NAME = "propagation 'sam2'"
+
+KEY_MEMORIES = ("official", "full")
+"""From which mask the key frame is remembered; see `Tracker`."""
+
+_CHOICES = {
+    "objects": MAPPINGS,
+    "key_memory": KEY_MEMORIES,
+    "precision": ("auto", "bfloat16", "float32"),
+    "device": ("auto", "cpu", "cuda"),
+}
+
+
+@dataclass(frozen=True)
+class Sam2Settings:
+    """What is tracked, and with which model.
+
+    `weights`: a published name, a local file, or `random` (for tests: the labels mean nothing), drawn from `seed`.
+    `config`: a configuration of the package `sam2`, `small`, or a YAML file; empty, the one the weights were published
+    for. `image_size`: the model's side in pixels, 0 for the configuration's own. `objects`, `least_area`,
+    `most_things`: see `find_objects`. `tiles`: parts of the frame side by side, each tracked by itself at the model's
+    size: 2 doubles the horizontal resolution at twice the cost. `key_memory`: see `Tracker`. `precision`: `auto` is
+    bfloat16 on a GPU that has it, else float32.
+    """
+
+    weights: str = "sam2.1_hiera_large"
+    config: str = ""
+    image_size: int = 0
+    seed: int = 0
+    objects: str = "panoptic"
+    least_area: int = 64
+    most_things: int = 64
+    tiles: int = 1
+    key_memory: str = "official"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class Housekeeping:
+    """How it runs: nothing depends on it but time and memory.
+
+    `max_batch`: tracks run at once, see `Tracker`. `device`: auto, cpu or cuda. `threads`: of the processor, and
+    processes that decode frames ahead; 0 leaves it to torch, and decodes in one. `weights_folder`: where published
+    weights lie.
+    """
+
+    max_batch: int = 0
+    device: str = "auto"
+    threads: int = 0
+    weights_folder: str = "weights"
+
+
+def parse(settings: Mapping[str, Any], housekeeping: Mapping[str, Any]) -> tuple[Sam2Settings, Policy, Housekeeping]:
+    """Check a method's part of the config; raises `UserError` for a key or a value that is none."""
+    of_policy = Policy.__dataclass_fields__
+    chosen = parse_settings(Sam2Settings, {k: v for k, v in settings.items() if k not in of_policy}, NAME)
+    policy = parse_settings(Policy, {k: v for k, v in settings.items() if k in of_policy}, NAME)
+    run = parse_settings(Housekeeping, housekeeping, NAME)
+    for key, number, least in (
+        ("image_size", chosen.image_size, 0),
+        ("seed", chosen.seed, 0),
+        ("least_area", chosen.least_area, 1),
+        ("most_things", chosen.most_things, 0),
+        ("tiles", chosen.tiles, 1),
+        ("max_batch", run.max_batch, 0),
+        ("threads", run.threads, 0),
+    ):
+        at_least(NAME, key, number, least)
+    for key, share in (("min_confidence", policy.min_confidence), ("min_presence", policy.min_presence)):
+        if not 0 <= share <= 1:
+            raise UserError(f"The setting '{key}' of {NAME} is {share}: give a share from 0 to 1.")
+    if policy.max_jump and not policy.max_jump > 1:
+        raise UserError(f"The setting 'max_jump' of {NAME} is {policy.max_jump}: give a factor above 1, or 0 for none.")
+    for key, choices in _CHOICES.items():
+        value = getattr(run if key == "device" else chosen, key)
+        if value not in choices:
+            raise UserError(f"The setting '{key}' of {NAME} is '{value}': choose one of {', '.join(choices)}.")
+    return chosen, policy, run

@@ -1,0 +1,46 @@
+"""The mark of labels that mean nothing, on whatever is printed or drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from fewframes.core.errors import UserError
+from fewframes.core.files import read_csv
+from fewframes.labelling.propagation import RANDOM_WEIGHTS
+from fewframes.reporting.statistics import Grid
+
+MEANINGLESS = "Random weights: a network that was never trained made these labels, and they mean nothing."
+
+
+def made_at_random(file: PurePath) -> bool:
+    """Whether a label file's labels come from a network with random weights."""
+    return file.parent.name == RANDOM_WEIGHTS
+
+
+def marked_note(grid: Grid, settings: Mapping[str, Any]) -> str:
+    """What to print below a table or figure of runs: `settings["note"]`, and the mark where it is due.
+
+    Raises `UserError` for runs on labels made with random weights, unless `settings["allow_random_weights"]`.
+    """
+    note = str(settings["note"])
+    tainted = _experiment_on_random_labels(grid)
+    if not tainted:
+        return note
+    if not settings["allow_random_weights"]:
+        raise UserError(
+            f"The experiment '{tainted}' is trained on labels made with random weights, which mean nothing: name "
+            "weights in propagation.sam2.weights, or, for a test of the workflow, set allow_random_weights."
+        )
+    return f"{MEANINGLESS} {note}".rstrip()
+
+
+def _experiment_on_random_labels(grid: Grid) -> str:
+    for experiment in grid.experiments:
+        for draw in grid.draws_of(experiment):
+            manifest: Path = grid.results / "manifests" / experiment / f"draw{draw}.csv"
+            rows = read_csv(manifest, ("label",)) if manifest.is_file() else []
+            if any(made_at_random(PurePath(row["label"])) for row in rows):
+                return experiment
+    return ""

@@ -1,0 +1,158 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewframes.core.clips import LABEL_COLUMNS, Clip
+from fewframes.core.errors import UserError
+from fewframes.core.files import write_csv
+from fewframes.core.labelfile import Layer, write_label_file
+from fewframes.core.labels import IGNORE, load_class_table
+from fewframes.labelling.propagation import RANDOM_WEIGHTS
+from fewframes.reporting import figures
+from fewframes.reporting.figures import CONFIDENCE_COLOURS, Picture, confidence_overlay, write_contact_sheet
+from fewframes.reporting.pictures import write_propagation_sheet
+
+CITYSCAPES = load_class_table("cityscapes")
+SIZE = 16, 32
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were drawn, kept as they are saved."""
+    kept = []
+    save = figures._save
+    monkeypatch.setattr(figures, "_save", lambda figure, out: (kept.append(figure), save(figure, out)))
+    return kept
+
+
+def make(folder, clips, offsets=(-2, -1, 1, 2), confidence=True, below=""):
+    """Clips of grey frames, grey 100, with labels of a road; confidence is 200."""
+    made, rows = [], []
+    for name in clips:
+        made.append(Clip(name, "train", name, f"{name}_10.png", name + "_{frame}.png", 10, 1, -5, 5))
+        layers = {}
+        for offset in (0, *offsets):
+            (folder / "data").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((*SIZE, 3), 100, np.uint8)).save(folder / "data" / f"{name}_{10 + offset}.png")
+            maps = {"confidence": np.full(SIZE, 200, np.uint8)} if offset and confidence else {}
+            layers[offset] = Layer(np.zeros(SIZE, np.uint8), "f", maps)
+        file = f"pseudo/m/labels/{below}{name}.h5"
+        write_label_file(folder / "results" / file, layers, {"method": "m"})
+        rows += [(name, offset, file, "f", layer.checksum) for offset, layer in layers.items()]
+    write_csv(folder / "results" / "labels.csv", LABEL_COLUMNS, rows)
+    return made
+
+
+def sheet(folder, clips, note="", **options):
+    results = folder / "results"
+    labels, data, out = results / "labels.csv", folder / "data", folder / "sheet"
+    write_propagation_sheet(clips, labels, data, results, CITYSCAPES, out, note, **options)
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.texts]
+
+
+def shown(figure):
+    """The middle pixel of each picture, in the order they were drawn."""
+    images = [axes.images[0].get_array() for axes in figure.axes]
+    return [image[image.shape[0] // 2, image.shape[1] // 2].tolist() for image in images]
+
+
+def test_confidence_stands_below_the_labels_and_the_image_below_the_key_frame(tmp_path, drawn):
+    sheet(tmp_path, make(tmp_path, ["a"]))
+    (figure,) = drawn
+    label = ((0.35 * 100 + 0.65 * CITYSCAPES.palette[0]).round()).tolist()
+    confidence = ((0.2 * 100 + 0.8 * CONFIDENCE_COLOURS[200]).round()).tolist()
+    pairs = list(zip(*[iter(shown(figure)[:10])] * 2, strict=True))
+    assert pairs == [(label, confidence)] * 2 + [(label, [100, 100, 100])] + [(label, confidence)] * 2
+    for upper, lower in zip(figure.axes[:10:2], figure.axes[1:10:2], strict=True):
+        assert lower.get_position().x0 == upper.get_position().x0
+        assert lower.get_position().y1 < upper.get_position().y0
+    assert texts(figure) == ["a", "-2", "-1", "annotated", "+1", "+2", "confidence 0", "1"]
+    assert np.array_equal(figure.axes[10].images[0].get_array()[0], CONFIDENCE_COLOURS)  # the bar
+
+
+def test_without_confidence_there_is_one_row_and_no_bar(tmp_path, drawn):
+    sheet(tmp_path, make(tmp_path, ["a"], confidence=False))
+    assert len(drawn[0].axes) == 5
+    assert texts(drawn[0]) == ["a", "-2", "-1", "annotated", "+1", "+2"]
+
+
+def test_the_foot_of_a_sheet_does_not_overlap(tmp_path, drawn):
+    sheet(tmp_path, make(tmp_path, ["a"], offsets=(-1,)), note="A note that is too long for two pictures. " * 4)
+    figure = drawn[0]
+    *_, confidence, _one, first, second = sorted(figure.texts, key=lambda t: -t.get_window_extent().y0)
+    assert confidence.get_text() == "confidence 0" and first.get_text().startswith("A note")
+    boxes = [figure.legends[0].get_window_extent(), *(t.get_window_extent() for t in (confidence, first, second))]
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
+    assert boxes[-1].y0 >= 0 and max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
+def test_named_clips_are_shown_in_their_order_instead_of_the_spread(tmp_path, drawn):
+    clips = make(tmp_path, [f"c{i}" for i in range(7)], confidence=False)
+    sheet(tmp_path, clips)
+    assert [text for text in texts(drawn[0]) if text.startswith("c")] == ["c0", "c2", "c4", "c6"]
+    sheet(tmp_path, clips, only=("c5", "c1"))
+    assert [text for text in texts(drawn[1]) if text.startswith("c")] == ["c5", "c1"]
+
+
+def test_a_clip_that_reaches_less_far_is_shown_as_far_as_it_goes(tmp_path, drawn):
+    (near,) = make(tmp_path, ["near"], offsets=(-2, -1, 1, 2), confidence=False)
+    near_labels = (tmp_path / "results" / "labels.csv").read_text()
+    (far,) = make(tmp_path, ["far"], offsets=(-4, -2, 2, 4), confidence=False)
+    with (tmp_path / "results" / "labels.csv").open("a") as file:
+        file.write(near_labels.partition("\n")[2])
+    sheet(tmp_path, [near, far])
+    assert texts(drawn[0]) == ["far", "-4", "-2", "annotated", "+2", "+4"]
+    sheet(tmp_path, [near, far], only=["near"])
+    assert texts(drawn[1]) == ["near", "-2", "-1", "annotated", "+1", "+2"]
+
+
+def test_a_clip_without_labels_is_named(tmp_path):
+    clips = make(tmp_path, ["a", "b"])
+    with pytest.raises(UserError, match=r"Clip 'z' has no propagated labels: name a clip of .*labels\.csv"):
+        sheet(tmp_path, clips, only=("a", "z", "y"))
+    with pytest.raises(UserError, match="Clip 'b' has no propagated labels"):
+        sheet(tmp_path, clips[:1], only=("b",))  # the index does not have it
+    with pytest.raises(UserError, match="No clip has propagated labels"):
+        sheet(tmp_path, make(tmp_path, ["a"], offsets=()))
+
+
+def test_a_frame_of_another_size_is_named(tmp_path):
+    clips = make(tmp_path, ["a"])
+    Image.fromarray(np.zeros((16, 33, 3), np.uint8)).save(tmp_path / "data" / "a_12.png")
+    with pytest.raises(UserError, match=r"a_12\.png is 33x16 but .* 32x16"):
+        sheet(tmp_path, clips)
+
+
+def test_labels_of_random_weights_are_marked(tmp_path, drawn):
+    sheet(tmp_path, make(tmp_path, ["a"], below=f"{RANDOM_WEIGHTS}/"), note="Toy.")
+    assert " ".join(texts(drawn[0])[8:]).startswith("Random weights: ")
+    assert " ".join(texts(drawn[0])[8:]).endswith("mean nothing. Toy.")
+
+
+def test_confidence_is_coloured_and_what_is_unclaimed_striped():
+    image = np.full((8, 24, 3), 100, np.uint8)
+    label = np.zeros((8, 24), np.uint8)
+    label[:, 12:] = IGNORE
+    confidence = np.full((8, 24), 255, np.uint8)
+    confidence[:, :6] = 0
+    shown = confidence_overlay(image, label, confidence, strength=0.5)
+    assert shown[4, 3] == pytest.approx((100 + CONFIDENCE_COLOURS[0].astype(float)) / 2, abs=1)
+    assert shown[4, 9] == pytest.approx((100 + CONFIDENCE_COLOURS[255].astype(float)) / 2, abs=1)
+    assert set(shown[:, 12:].ravel()) == {(100 + 20) // 2, (100 + 190) // 2}
+
+
+def test_the_colours_of_confidence_grow_lighter_evenly():
+    luma = CONFIDENCE_COLOURS @ np.array([0.299, 0.587, 0.114])
+    assert CONFIDENCE_COLOURS.shape == (256, 3) and CONFIDENCE_COLOURS.dtype == np.uint8
+    assert luma[-1] - luma[0] > 150 and (np.diff(luma[::8]) > 0).all()
+
+
+def test_a_train_id_that_the_class_table_lacks_is_named(tmp_path):
+    picture = Picture("a", np.zeros((4, 8, 3), np.uint8), np.full((4, 8), 19, np.uint8))
+    with pytest.raises(UserError, match="train id 19, but the class table 'cityscapes' has 19 classes"):
+        write_contact_sheet([("row", [picture])], CITYSCAPES, tmp_path / "sheet")
