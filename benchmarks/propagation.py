@@ -1,10 +1,17 @@
-"""SAM 2 propagation: one clip's labels on disk, by us and by the official video predictor, in the same process.
+"""SAM 2 propagation: a clip's labels on disk, by us and by the official video predictor, in the same process.
 
-Same weights (random), same JPEGs, since the predictor takes no PNGs, 10 frames back and 10 on; both give each
-direction a memory of its own and write one label PNG a frame, its confidence left aside. The predictor is driven as
-its notebook shows, with two favours: the video is loaded once for both directions, and each frame's masks become a
-label at once instead of all being held until the end. Peak memory is what the process grew by over the loaded models.
-Printed last: the official time and our memory, each over the other's, for the most objects.
+Same weights (random, but every object counts as present), same JPEGs, since the predictor takes no PNGs, and 10 frames
+back and 10 on. Ours is what the workflow runs, `propagate_shard`: it hashes what it reads, makes the objects out of
+the key frame's label, and writes a label file with labels, confidence and objects. The predictor is driven as its
+notebook shows, `apply_postprocessing=False`, each direction with a memory of its own, and writes one label PNG a frame;
+three favours: the objects are given, the video is loaded once for both directions, and a frame's masks become a label
+at once instead of all being held until the end. Seconds are a clip's once the models are built, the best of the
+repeats; memory is what the process (on a GPU: its tensors) grew by over the loaded models, the worst of them.
+
+Of ours, seconds by stage follow, for the most objects. On a processor frames are decoded in a thread beside the rest,
+so that this stage is counted apart. On a GPU the stages are measured with a wait after each, and decoding, in processes
+of its own, is not: what counts is how long frames were waited for. Printed last: the official time and our memory, each
+over the other's, for the most objects.
 """
 
 from __future__ import annotations
@@ -16,13 +23,16 @@ import functools
 import gc
 import io
 import math
+import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -30,22 +40,27 @@ import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from fewframes.core.images import read_image
-from fewframes.labelling.propagation.sam2.engine import Tracker
-from fewframes.labelling.propagation.sam2.model import build_model, model_config, squared
-from fewframes.labelling.propagation.sam2.objects import Objects
-from fewframes.labelling.propagation.sam2.tracks import Task
+from fewframes.core.clips import Clip, write_clips
+from fewframes.core.files import ContentHashes, read_csv
+from fewframes.core.labelfile import read_label_layer
+from fewframes.core.labels import IGNORE, load_class_table
+from fewframes.labelling.propagation import driver
+from fewframes.labelling.propagation.sam2 import clipwork, groups, merging, reading, settings, setup
+from fewframes.labelling.propagation.sam2.model import model_config
+from fewframes.labelling.propagation.sam2.objects import Objects, find_objects
 
-REACH = 10
+CITYSCAPES = load_class_table("cityscapes")
 
 
 @dataclass(frozen=True)
 class Spent:
     """Wall seconds, and mebibytes above the loaded models at the peak."""
 
-    seconds: float
-    memory: float
+    seconds: float = math.inf
+    memory: float = 0.0
 
     def best(self, other: Spent) -> Spent:
         """The shorter time, and the higher peak: how early it is seen is chance."""
@@ -91,97 +106,272 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def write_video(folder: Path, height: int, width: int) -> None:
-    """A pattern that moves by two pixels a frame, as numbered JPEGs."""
+@dataclass(frozen=True)
+class Case:
+    """`clips` clips of the same frames in `folder`, `reach` frames each way, and their objects."""
+
+    folder: Path
+    reach: int
+    clips: int
+    objects: Objects
+
+    @property
+    def video(self) -> Path:
+        return self.folder / "video"
+
+    @property
+    def label_files(self) -> Path:
+        return self.folder / "ours"
+
+    @property
+    def label_pictures(self) -> Path:
+        return self.folder / "official"
+
+    @property
+    def shard(self) -> Path:
+        return self.folder / "shard.csv"
+
+
+def make_case(folder: Path, width: int, count: int, reach: int, clips: int) -> Case:
+    """Numbered JPEGs of a pattern that moves by two pixels a frame, and `count` rectangles for the key frame's label.
+
+    Each rectangle is an object; up to 19 are classes of their own.
+    """
+    folder.mkdir()
+    height = width // 2
     coarse = np.random.default_rng(0).integers(0, 256, (height // 16, width // 12, 3), dtype=np.uint8)
-    scene = cv2.resize(coarse, (width + 4 * REACH, height), interpolation=cv2.INTER_CUBIC)
-    for t in range(2 * REACH + 1):
-        Image.fromarray(np.ascontiguousarray(scene[:, 2 * t : 2 * t + width])).save(folder / f"{t:05}.jpg")
+    scene = cv2.resize(coarse, (width + 4 * reach, height), interpolation=cv2.INTER_CUBIC)
+    (folder / "video").mkdir()
+    for t in range(2 * reach + 1):
+        frame = np.ascontiguousarray(scene[:, 2 * t : 2 * t + width])
+        Image.fromarray(frame).save(folder / "video" / f"{t:05}.jpg")
 
-
-def rectangles(count: int, height: int, width: int) -> Objects:
-    """`count` objects on a grid of five columns, each a class of its own."""
-    index = np.full((height, width), -1, np.int16)
-    down, across = height // 4, width // 5
+    label = np.full((height, width), IGNORE, np.uint8)
+    rows = max(4, math.ceil(math.sqrt(count)))
+    columns = max(5, math.ceil(count / rows))
+    down, across = height // rows, width // columns
     for number in range(count):
-        row, column = divmod(number, 5)
-        index[row * down : row * down + 2 * down // 3, column * across : column * across + 2 * across // 3] = number
-    return Objects(index, tuple(range(count)))
+        row, column = divmod(number, columns)
+        place = np.s_[row * down : row * down + 2 * down // 3, column * across : column * across + 2 * across // 3]
+        label[place] = number % len(CITYSCAPES.names)
+    Image.fromarray(CITYSCAPES.to_native_ids(label)).save(folder / "label.png")
+    objects = find_objects(label, None, CITYSCAPES, "component", most_things=count)
+
+    name = "video/{frame:05}.jpg"
+    write_clips(
+        folder / "shard.csv",
+        (
+            Clip(f"clip{n}", "train", "city", name.format(frame=reach), name, reach, 1, -reach, reach, "label.png")
+            for n in range(clips)
+        ),
+        {"offsets": {f"clip{n}": " ".join(str(o) for o in range(-reach, reach + 1) if o) for n in range(clips)}},
+    )
+    return Case(folder, reach, clips, objects)
 
 
-def ours(tracker: Tracker, side: int, video: Path, objects: Objects, out: Path) -> None:
-    def read(offset: int) -> NDArray[np.uint8]:
-        return squared(read_image(video / f"{REACH + offset:05}.jpg"), side)
-
-    for result in tracker.track([Task("clip", objects, REACH, REACH, read)]):
-        Image.fromarray(result.label).save(out / f"{REACH + result.offset:05}.png")
+def ours(case: Case, chosen: dict[str, Any], run: dict[str, Any]) -> None:
+    out = case.label_files
+    driver.propagate_shard(case.shard, "sam2", chosen, case.folder, CITYSCAPES, out, out / "labels.csv", run)
 
 
-def official(predictor: Any, video: Path, objects: Objects, out: Path) -> None:
-    state = predictor.init_state(str(video))
-    for reverse in (True, False):
-        predictor.reset_state(state)
-        for number in range(len(objects)):
-            predictor.add_new_mask(state, REACH, number, objects.index == number)
-        for t, _, logits in predictor.propagate_in_video(state, start_frame_idx=REACH, reverse=reverse):
-            if t != REACH:
-                best, winner = logits[:, 0].max(dim=0)
-                label = torch.where(best > 0, winner, 255).to(torch.uint8).cpu().numpy()
-                Image.fromarray(label).save(out / f"{t:05}.png")
+def official(case: Case, predictor: Any, bfloat16: bool) -> None:
+    key = case.reach
+    train_ids = torch.tensor([*case.objects.train_ids, IGNORE], dtype=torch.uint8, device=predictor.device)
+    for n in range(case.clips):
+        folder = case.label_pictures / f"clip{n}"
+        folder.mkdir(parents=True)
+        with torch.autocast(predictor.device.type, torch.bfloat16, enabled=bfloat16):
+            state = predictor.init_state(str(case.video))
+            for reverse in (True, False):
+                predictor.reset_state(state)
+                for number in range(len(case.objects)):
+                    predictor.add_new_mask(state, key, number, case.objects.index == number)
+                for t, _, logits in predictor.propagate_in_video(state, start_frame_idx=key, reverse=reverse):
+                    if t != key:
+                        best, winner = logits[:, 0].max(dim=0)
+                        label = train_ids[torch.where(best > 0, winner, -1)].cpu().numpy()
+                        Image.fromarray(label).save(folder / f"{t - key}.png")
 
 
-def measured(work: Callable[[], None], device: torch.device) -> Spent:
-    with PeakMemory(device) as memory, contextlib.redirect_stderr(io.StringIO()):  # the predictor's progress bars
+def measured(work: Callable[[], None], case: Case, device: torch.device) -> Spent:
+    for folder in (case.label_files, case.label_pictures):
+        shutil.rmtree(folder, ignore_errors=True)
+    with PeakMemory(device) as memory, contextlib.redirect_stderr(io.StringIO()):  # what the two say as they go
         began = time.perf_counter()
         work()
         seconds = time.perf_counter() - began
-    return Spent(seconds, memory.mebibytes)
+    return Spent(seconds / case.clips, memory.mebibytes)
+
+
+def our_labels(case: Case) -> dict[tuple[str, int], NDArray[np.uint8]]:
+    rows = read_csv(case.label_files / "labels.csv", ())
+    return {
+        (row["clip"], int(row["offset"])): read_label_layer(case.label_files / row["file"], int(row["offset"]))
+        for row in rows
+        if row["offset"] != "0"
+    }
+
+
+def compared(mine: dict[tuple[str, int], NDArray[np.uint8]], case: Case) -> tuple[float, float]:
+    """Per cent of the pixels that some object claims by the predictor's account, and that both label alike."""
+    claimed, alike = [], []
+    for (clip, offset), label in mine.items():
+        other = np.asarray(Image.open(case.label_pictures / clip / f"{offset}.png"))
+        claimed.append((other != IGNORE).mean())
+        alike.append((other == label).mean())
+    return 100 * float(np.mean(claimed)), 100 * float(np.mean(alike))
+
+
+class Stages:
+    """Seconds by stage: of a call within another, the outer one's stage has none."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._beside = device, threading.local()
+        self.seconds: Counter[str] = Counter()
+
+    def timed(self, stage: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(inner)
+        def outer(*args: Any, **kwargs: Any) -> Any:
+            stack = self._beside.__dict__.setdefault("stack", [])
+            self._settle(stack)
+            stack.append(stage)
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self._settle(stack)
+                stack.pop()
+
+        return outer
+
+    def _settle(self, stack: list[str]) -> None:
+        """Put down the time since the last call for the stage that was at work."""
+        if self._device.type == "cuda" and threading.current_thread() is threading.main_thread():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        if stack:
+            self.seconds[stack[-1]] += now - self._beside.since
+        self._beside.since = now
+
+    @contextlib.contextmanager
+    def of(self, model: nn.Module) -> Iterator[None]:
+        """Time the parts of our way through a shard."""
+        ahead = reading.Reader.ahead
+
+        def waited(*args: Any) -> Callable[..., Any]:
+            return self.timed("waiting for frames", ahead(*args))
+
+        with contextlib.ExitStack() as stack:
+            for stage, owner, name in (
+                ("hash frames and label", ContentHashes, "of"),
+                ("read label, make objects", driver.Work, "_key_frame"),
+                ("read label, make objects", driver.Work, "_begin"),
+                ("read label, make objects", groups, "find_objects"),
+                ("read label, make objects", groups, "ClipWork"),
+                ("encode", model, "forward_image"),
+                ("memory attention", model, "_prepare_memory_conditioned_features"),
+                ("heads", model, "_forward_sam_heads"),
+                ("memory encoder", model, "_encode_new_memory"),
+                ("merge", merging.FrameResult, "add"),
+                ("merge", merging.FrameResult, "finish"),
+                ("merge", clipwork.ClipWork, "add"),
+                ("write", driver.Work, "_write"),
+            ):
+                stack.enter_context(mock.patch.object(owner, name, self.timed(stage, getattr(owner, name))))
+            stack.enter_context(mock.patch.object(reading.Reader, "ahead", waited))
+            if self._device.type == "cpu":
+                decode = self.timed("decode and square (beside)", reading.read_part)
+                stack.enter_context(mock.patch.object(reading, "read_part", decode))
+            yield
+
+    def print(self, case: Case, total: float) -> None:
+        print(f"\nours, {len(case.objects)} objects: seconds a clip by stage, and their share")
+        apart = {stage: spent / case.clips for stage, spent in self.seconds.items()}
+        rest = total - sum(spent for stage, spent in apart.items() if "beside" not in stage)
+        for stage, spent in [*sorted(apart.items(), key=lambda item: -item[1]), ("the rest", rest)]:
+            print(f"  {stage:28} {spent:8.2f} {100 * spent / total:5.1f} %")
+        print(f"  {'all':28} {total:8.2f}")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="small", help="small, or one of the package's, such as sam2.1_hiera_l")
+    parser.add_argument("--image-size", type=int, default=0, help="the model's, where not the configuration's own")
+    parser.add_argument("--width", type=int, default=2048, help="of the frames, twice their height")
+    parser.add_argument("--objects", type=int, nargs="+", default=[1, 5, 19])
+    parser.add_argument("--reach", type=int, default=10, help="frames each way; below 8 the official labels differ")
+    parser.add_argument("--clips", type=int, default=1, help="in a shard: a GPU takes several at once")
+    parser.add_argument("--max-batch", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="on a GPU, of our processes that decode frames")
+    parser.add_argument("--ours-only", action="store_true", help="for more objects than the predictor has memory for")
+    parser.add_argument("--peak", type=float, help="of the device, in TFLOP/s: prints the share of it that is reached")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="small", help="small, or one of the package's, such as sam2.1_hiera_l")
-    parser.add_argument("--image-size", type=int, help="the model's image size, where not the configuration's own")
-    parser.add_argument("--width", type=int, default=1024, help="of the frames, twice their height")
-    parser.add_argument("--objects", type=int, nargs="+", default=[1, 5, 19])
-    parser.add_argument("--max-batch", type=int, default=0)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    options = parsed()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = device.type == "cuda"
-    model = build_model(options.config, image_size=options.image_size).to(device)
-    arguments = model_config(options.config, options.image_size)
-    arguments["_target_"] = "sam2.sam2_video_predictor.SAM2VideoPredictor"
-    predictor: Any = instantiate(arguments, _recursive_=True).eval().to(device)
-    predictor.load_state_dict(model.state_dict())
-    tracker = Tracker(model, max_batch=options.max_batch, bfloat16=half)
-    side, height, width = int(arguments["image_size"]), options.width // 2, options.width
-    print(f"{options.config} at {side} px, frames of {width}x{height}, {2 * REACH} frames a clip, on {device.type}")
-    print(f"{'objects':>7} {'ours s':>8} {'official s':>10} {'ours MiB':>9} {'official MiB':>12}  labels agree")
-    with tempfile.TemporaryDirectory() as folder:
-        video, mine, theirs = (Path(folder) / name for name in ("video", "mine", "theirs"))
-        for path in (video, mine, theirs):
-            path.mkdir()
-        write_video(video, height, width)
-        measured(functools.partial(ours, tracker, side, video, rectangles(1, height, width), mine), device)  # warms up
-        for count in options.objects:
-            objects = rectangles(count, height, width)
-            us, them = Spent(math.inf, 0.0), Spent(math.inf, 0.0)
-            for _ in range(options.repeats):
-                with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                    them = them.best(measured(functools.partial(official, predictor, video, objects, theirs), device))
-                us = us.best(measured(functools.partial(ours, tracker, side, video, objects, mine), device))
-            pairs = [(np.asarray(Image.open(f)), np.asarray(Image.open(theirs / f.name))) for f in mine.iterdir()]
-            agree = 100 * np.mean([(one == other).mean() for one, other in pairs])
-            figures = f"{us.seconds:8.2f} {them.seconds:10.2f} {us.memory:9.0f} {them.memory:12.0f}"
-            print(f"{count:7} {figures} {agree:12.2f} %", flush=True)
+    chosen = {
+        "weights": "random",
+        "config": options.config,
+        "image_size": options.image_size,
+        "objects": "component",
+        "most_things": max(options.objects),
+    }
+    run = {"threads": options.threads, "max_batch": options.max_batch}
+    of_method, _, housekeeping = settings.parse(chosen, run)
+    with contextlib.redirect_stderr(io.StringIO()):
+        built = setup.set_up(of_method, housekeeping, None, options.config)
+    model: Any = built.tracker._model
+    device, bfloat16 = next(model.parameters()).device, built.notes["precision"] == "bfloat16"
+    # Of an object that counts as absent nothing is merged or claimed.
+    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 10
+    predictor: Any = None
+    if not options.ours_only:
+        arguments = model_config(options.config, options.image_size or None)
+        arguments["_target_"] = "sam2.sam2_video_predictor.SAM2VideoPredictor"
+        predictor = instantiate(arguments, _recursive_=True).eval().to(device)
+        predictor.load_state_dict(model.state_dict())
+
     print(
-        f"official over ours, time: {them.seconds / us.seconds:.2f}; "
-        f"ours over official, peak memory: {us.memory / them.memory:.2f}"
+        f"{options.config} at {built.side} px, {options.clips} clip(s) of {2 * options.reach} frames of "
+        f"{options.width}x{options.width // 2}, {built.notes['device']}, {built.notes['precision']}"
     )
+    print(f"{'objects':>7} {'ours s':>8} {'official s':>10} {'ours MiB':>9} {'official MiB':>12} {'claimed':>9}  alike")
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(setup, "set_up", lambda *_: built):
+        cases = [
+            make_case(Path(folder, str(count)), options.width, count, options.reach, options.clips)
+            for count in options.objects
+        ]
+        measured(functools.partial(ours, cases[0], chosen, run), cases[0], device)  # warms up
+        for case in cases:
+            our_way = functools.partial(ours, case, chosen, run)
+            us, them, likeness = Spent(), Spent(), ""
+            for _ in range(options.repeats):
+                us = us.best(measured(our_way, case, device))
+                mine = our_labels(case)
+                if predictor:
+                    them = them.best(measured(functools.partial(official, case, predictor, bfloat16), case, device))
+                    likeness = "{:7.1f} % {:6.2f} %".format(*compared(mine, case))
+                del mine
+            figures = f"{us.seconds:8.2f} {them.seconds:10.2f} {us.memory:9.0f} {them.memory:12.0f}"
+            print(f"{len(case.objects):7} {figures} {likeness}", flush=True)
+
+        stages = Stages(device)
+        with stages.of(model):
+            spent = measured(our_way, case, device)
+        stages.print(case, spent.seconds)
+        if options.peak:
+            with FlopCounterMode(display=False) as flops:
+                measured(our_way, case, device)
+            done = flops.get_total_flops() / case.clips / us.seconds / 1e12
+            print(f"\n{done:.2f} TFLOP/s in all, writing included: {100 * done / options.peak:.0f} % of the peak")
+    if predictor:
+        print(
+            f"\n{len(case.objects)} objects: official over ours, time: {them.seconds / us.seconds:.2f}; "
+            f"ours over official, peak memory: {us.memory / them.memory:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ CATALOGUE = EXPERIMENTS / "catalogue.yaml"
 try:
     validate(config, "../workflow/schemas/config.schema.yaml")
     STUDY = Study(config, CATALOGUE)
+    STUDY.check_weights()
 except UserError as error:
     print(f"fewframes: {error}", file=sys.stderr)
     sys.exit(2)
@@ -33,9 +34,6 @@ except WorkflowError as error:
         file=sys.stderr,
     )
     sys.exit(2)
-
-
-PUBLISHED = {entry.file: name for name, entry in registry().items()}
 
 
 wildcard_constraints:
@@ -138,7 +136,7 @@ def refined_labels(method):
 
 
 def weights_of_method(wildcards):
-    """The file of weights that a propagation method needs, where it needs one."""
+    """What tells that the weights are there which a propagation method needs, where it needs any."""
     return STUDY.method_weights(wildcards.method)
 
 

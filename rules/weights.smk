@@ -1,19 +1,20 @@
 """Weights: published files, fetched and verified where there is network, never on a compute node.
 
-OUTPUTS: weights/<file>; resumed where a download was cut (`<file>.part`)
+OUTPUTS: weights/<name>.fetched; undeclared, since Snakemake would delete it before fetching again, the file of weights
+itself in the config's folder of weights
 """
 
 
 rule weights:
     output:
-        file=f"{STUDY.weights}/{{file}}",
+        fetched="<data>/weights/{name}.fetched",
     log:
-        f"{STUDY.folder}/logs/weights/{{file}}.log",
+        "<data>/logs/weights/{name}.log",
     wildcard_constraints:
-        file="|".join(map(re.escape, PUBLISHED)) or "none",
+        name="|".join(map(re.escape, registry())),
     localrule: True
     params:
-        name=lambda wildcards: PUBLISHED[wildcards.file],
-        folder=lambda wildcards, output: Path(output.file).parent,
+        folder=lambda wildcards: STUDY.weights,
     shell:
-        "fewframes fetch {params.name:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+        "fewframes fetch {wildcards.name:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+        " && date +%s.%N > {output.fetched:q}"

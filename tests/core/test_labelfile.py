@@ -22,14 +22,22 @@ LABELS = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), eleme
 @given(st.dictionaries(st.integers(-19, 15), LABELS, min_size=1, max_size=4))
 def test_layers_come_back_as_they_were(tmp_path_factory, labels):
     path = tmp_path_factory.mktemp("labels") / "clip.h5"
-    layers = {o: Layer(label, f"f{o}", {"confidence": label // 2}) for o, label in labels.items()}
-    write_label_file(path, layers, {"clip": "c", "method": "m"})
+    objects = {"presence": np.array([0.5, 1], np.float32), "train_id": np.array([3, 4], np.uint8)}
+    layers = {o: Layer(label, f"f{o}", {"confidence": label // 2}, objects) for o, label in labels.items()}
+    write_label_file(path, layers, {"clip": "c", "method": "m"}, {"device": "GPU"})
+    with h5py.File(path) as file:
+        assert file.attrs["notes"] == '{"device":"GPU"}'
     assert read_provenance(path) == {"clip": "c", "method": "m"}
     assert read_fingerprints(path) == {o: (layer.fingerprint, layer.checksum) for o, layer in layers.items()}
     for offset, layer in layers.items():
         back = read_layer(path, offset)
         assert np.array_equal(back.label, layer.label)
-        assert np.array_equal(back.maps["confidence"], layer.maps["confidence"])
+        assert np.array_equal(back.maps["confidence"], layer.maps["confidence"]) and len(back.maps) == 1
+        assert {name: column.tolist() for name, column in back.objects.items()} == {
+            "presence": [0.5, 1],
+            "train_id": [3, 4],
+        }
+        assert np.array_equal(read_label_layer(path, offset), layer.label)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The config: its schema, and what a study makes of it."""
 
+import json
 import subprocess
 import sys
 from dataclasses import asdict
@@ -14,6 +15,8 @@ from fewframes.core.errors import UserError
 from fewframes.datasets.toycity import ToyCitySettings
 from fewframes.experiments.study import Study
 from fewframes.labelling.propagation.flow import FlowSettings
+from fewframes.labelling.propagation.sam2.policy import Policy
+from fewframes.labelling.propagation.sam2.settings import Housekeeping, Sam2Settings
 from fewframes.labelling.refinement.grabcut import GrabCutSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,6 +47,8 @@ def test_defaults_are_the_codes_own():
     schema = yaml.safe_load(SCHEMA.read_text())
     assert defaults_of(schema, "propagation", "flow") == asdict(FlowSettings())
     assert defaults_of(schema, "refinement", "grabcut") == asdict(GrabCutSettings())
+    housekeeping = {"max_batch": Housekeeping().max_batch, "device": Housekeeping().device}
+    assert defaults_of(schema, "propagation", "sam2") == asdict(Sam2Settings()) | asdict(Policy()) | housekeeping
     city = asdict(ToyCitySettings())
     assert {**city, **defaults_of(schema, "toycity")} == city
 
@@ -173,3 +178,43 @@ def test_parsing_imports_nothing_heavy():
         "print({'torch', 'cv2', 'pandas', 'h5py', 'matplotlib', 'PIL'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def with_sam2(tmp_path, experiments=("p2",), **settings):
+    propagation = {"method": "sam2", "sam2": settings}
+    return study(tmp_path, propagation=propagation, experiments=list(experiments), results=str(tmp_path / "../r"))
+
+
+def test_published_weights_are_fetched_and_a_file_of_ones_own_is_waited_for(tmp_path):
+    named = with_sam2(tmp_path, weights="sam2.1_hiera_tiny")
+    named.check_weights()
+    assert named.method_weights("sam2") == [f"{named.folder}/weights/sam2.1_hiera_tiny.fetched"]
+    own = tmp_path / "own.pt"
+    own.touch()
+    local = with_sam2(tmp_path, weights=str(own), config="small")
+    local.check_weights()
+    assert local.method_weights("sam2") == [str(own)]
+    assert local.method_weights("flow") == [] and not local.needs_weights("flow")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("nowhere/own.pt", "The weights nowhere/own.pt do not exist: correct propagation.sam2.weights"),
+        ("sam_vit_b", "weights of segment-anything, not of sam2"),
+        ("random", "propagation.sam2.weights is random, .* leave out p2"),
+    ],
+)
+def test_weights_that_cannot_serve_are_named_before_any_work(tmp_path, weights, message):
+    with pytest.raises(UserError, match=message):
+        with_sam2(tmp_path, weights=weights, config="small").check_weights()
+    # They harm nobody where nothing is propagated.
+    with_sam2(tmp_path, ["n1"], weights=weights, config="small").check_weights()
+
+
+def test_how_sam2_runs_is_no_setting_of_its_labels(tmp_path):
+    plain, other = with_sam2(tmp_path), with_sam2(tmp_path, max_batch=3, device="cpu")
+    assert plain.method_settings("propagation", "sam2") == other.method_settings("propagation", "sam2")
+    run = json.loads(other.method_housekeeping("propagation", "sam2"))
+    assert run == {"device": "cpu", "max_batch": 3, "weights_folder": "weights"}
+    assert json.loads(other.method_housekeeping("propagation", "flow")) == {}

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fewframes.core.clips import Clip, write_clips
 from fewframes.core.errors import UserError
-from fewframes.core.labelfile import read_label_layer, read_layer, read_provenance
+from fewframes.core.labelfile import Layer, read_label_layer, read_layer, read_provenance, write_label_file
 from fewframes.core.labels import load_class_table
 from fewframes.labelling.propagation.driver import propagate_shard
 from fewframes.labelling.quality import write_quality
@@ -154,6 +154,28 @@ def test_quality_scores_claimed_copied_and_all_pixels(root):
     assert float(flow["iou_claimed"]) > float(flow["iou_all"])
     assert rows["flow", "±3", "car"]["frames"] == "2"
     assert rows["flow", "±3", "sky"]["iou_claimed"] == ""
+
+
+def test_quality_shows_what_an_ignore_policy_leaves_out(root):
+    truth = true_label(root, 4)
+    car = CLASSES.names.index("car")
+    index = np.where(truth == car, 1, 0).astype(np.int16)
+    index[:, :8] = 1  # wrong, and not sure
+    sure = index == np.where(truth == car, 1, 0)
+    objects = {"train_id": np.array([0, car], np.uint8)}
+    made = objects["train_id"][index]
+    layer = Layer(np.where(sure, made, 255).astype(np.uint8), "f", {"object": index}, objects)
+    results = root.parent / "results"
+    write_label_file(results / "c.h5", {0: Layer(true_label(root, 3), "k"), 1: layer}, {})
+    (results / "labels.csv").write_text("clip,offset,file,fingerprint,checksum\nc,1,c.h5,f,x\n")
+    out = results / "quality.csv"
+    write_quality("m", results / "labels.csv", [clip()], 3, results, root / "truth", CLASSES, out)
+    with out.open(newline="") as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    assert (rows["mean"]["coverage"], rows["mean"]["iou_claimed"]) == ("95.00", "100.00")
+    assert rows["mean"]["coverage_unfiltered"] == "100.00"
+    # 8 of 160 columns are called car: of 24 rows by 40 columns and as many as all 64 rows by 8.
+    assert float(rows["car"]["iou_unfiltered"]) == pytest.approx(100 * 960 / (960 + 512), abs=0.01)
 
 
 def test_quality_without_truth_says_so(root):

@@ -18,7 +18,7 @@ CONFIG = {
     "dataset": {"name": "toy", "root": "city", "truth": "city-truth"},
     "toycity": {"train": 6, "val": 2, "train_extra": 1, "height": 64, "width": 128},
     "shards": 2,
-    "quality": {"methods": ["flow"], "reach": 2},
+    "quality": {"methods": ["flow"], "reach": 2, "signals": 2},
     "experiments": EXPERIMENTS,
     "training": {
         "tmanet": {
@@ -88,6 +88,11 @@ class Study:
         # A job that Snakemake starts on a placeholder reads the wrong file, and says nothing.
         assert "--dry-run" in options or "<TBD>" not in output, output
         return Run(process.returncode, output)
+
+    def fewframes(self, *arguments):
+        """Run a command of the package's, in the repository."""
+        command = [sys.executable, "-m", "fewframes", *map(str, arguments)]
+        return subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True)
 
     def killed(self, when, *targets, seconds=120):
         """Start, wait until `when()` is true, and kill -9 everything that runs."""

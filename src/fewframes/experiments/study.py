@@ -48,7 +48,6 @@ class Study:
         check_method("refinement", self.refinement, refinement.METHODS)
         for method in config["quality"]["methods"]:
             check_method("propagation", method, propagation.METHODS)
-        self._check_weights()
         if self._config["dataset"]["reader"] in MEASURED_ONLY and self.experiments:
             raise UserError(
                 f"config: the reader '{self._config['dataset']['reader']}' reads a measurement set, whose clips are "
@@ -132,7 +131,8 @@ class Study:
     @property
     def signalled(self) -> list[str]:
         """The propagation methods whose signals are measured."""
-        return self.labelled["pseudo"] if self.signals else []
+        measured_only = self._config["dataset"]["reader"] in MEASURED_ONLY
+        return self.labelled["pseudo"] if self.signals and not measured_only else []
 
     @property
     def signals(self) -> int:
@@ -262,14 +262,13 @@ class Study:
         return "weights" in self._config["propagation"].get(method, {})
 
     def method_weights(self, method: str) -> list[str]:
-        """The file of weights that a propagation method needs; none where it needs none, or random ones."""
+        """What a propagation method waits for: published weights to be fetched, or a local file; else nothing."""
         weights = self._config["propagation"].get(method, {}).get("weights", RANDOM)
         if weights == RANDOM:
             return []
-        entry = published_weights(weights)
-        return [f"{self.weights}/{entry.file}"] if entry else [weights]
+        return [f"{self.folder}/weights/{weights}.fetched"] if published_weights(weights) else [weights]
 
-    def _check_weights(self) -> None:
+    def check_weights(self) -> None:
         """Raise `UserError` for weights that are none, before hours of work are spent on others."""
         for method in self.labelled["pseudo"]:
             if not self.needs_weights(method):
