@@ -147,7 +147,7 @@ def threads_of_method(wildcards):
 
 def gpu_of_method(wildcards):
     """GPUs of a propagation."""
-    return int(STUDY.needs_weights(wildcards.method))
+    return int(STUDY.needs_gpu(wildcards.method))
 
 
 def labels_of_method(wildcards):
@@ -158,6 +158,11 @@ def labels_of_method(wildcards):
 def every_measured_labels(wildcards):
     """The pseudo-labels of every method to measure."""
     return [pseudo_labels(method) for method in STUDY.measured]
+
+
+def every_signalled_labels(wildcards):
+    """The pseudo-labels of every method whose signals are measured."""
+    return [pseudo_labels(method) for method in STUDY.signalled]
 
 
 def trained_pseudo_labels(wildcards):

@@ -51,7 +51,7 @@ rule quality_figure:
         "<data>/logs/figures/quality.log",
     localrule: True
     params:
-        settings=STUDY.table_settings(),
+        settings=STUDY.label_settings(),
         version=VERSIONS["figures"],
         out=lambda wildcards, output: Path(output.png).with_suffix(""),
     shell:
@@ -98,6 +98,7 @@ rule signals:
 
 rule signals_figure:
     input:
+        every_signalled_labels,
         tables=expand("<data>/quality/signals/{method}.csv", method=STUDY.signalled),
         curves=expand("<data>/quality/policy/{method}.csv", method=STUDY.signalled),
     output:
@@ -112,7 +113,7 @@ rule signals_figure:
         "<data>/logs/figures/signals.log",
     localrule: True
     params:
-        settings=STUDY.table_settings(),
+        settings=STUDY.label_settings(),
         version=VERSIONS["figures"],
         out=lambda wildcards, output: Path(output.png).with_suffix(""),
         curves=lambda wildcards, input: [
@@ -137,7 +138,7 @@ rule gallery:
     log:
         "<data>/logs/figures/labels-{method}.log",
     params:
-        settings=STUDY.table_settings(),
+        settings=STUDY.label_settings(),
         version=VERSIONS["figures"],
         labels=lambda wildcards: f"{STUDY.folder}/pseudo/{wildcards.method}/labels.csv",
         truth=["--truth", STUDY.truth] if STUDY.truth else [],

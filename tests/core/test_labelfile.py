@@ -23,10 +23,9 @@ LABELS = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), eleme
 def test_layers_come_back_as_they_were(tmp_path_factory, labels):
     path = tmp_path_factory.mktemp("labels") / "clip.h5"
     objects = {"presence": np.array([0.5, 1], np.float32), "train_id": np.array([3, 4], np.uint8)}
-    layers = {o: Layer(label, f"f{o}", {"confidence": label // 2}, objects) for o, label in labels.items()}
-    write_label_file(path, layers, {"clip": "c", "method": "m"}, {"device": "GPU"})
-    with h5py.File(path) as file:
-        assert file.attrs["notes"] == '{"device":"GPU"}'
+    notes = {"device": "GPU"}
+    layers = {o: Layer(label, f"f{o}", {"confidence": label // 2}, objects, notes) for o, label in labels.items()}
+    write_label_file(path, layers, {"clip": "c", "method": "m"})
     assert read_provenance(path) == {"clip": "c", "method": "m"}
     assert read_fingerprints(path) == {o: (layer.fingerprint, layer.checksum) for o, layer in layers.items()}
     for offset, layer in layers.items():
@@ -37,7 +36,9 @@ def test_layers_come_back_as_they_were(tmp_path_factory, labels):
             "presence": [0.5, 1],
             "train_id": [3, 4],
         }
+        assert back.notes == notes
         assert np.array_equal(read_label_layer(path, offset), layer.label)
+        assert read_layer(path, offset, maps=()).maps == {}
 
 
 @pytest.fixture
@@ -64,3 +65,20 @@ def test_changed_pixels_are_noticed(label_file):
         file["labels/1"][0, 0] = 99
     with pytest.raises(UserError, match="damaged"):
         read_label_layer(label_file, 1)
+
+
+@pytest.mark.parametrize("place", ["confidence/1", "objects/1/presence"])
+def test_what_lies_beside_a_label_is_checked_too(tmp_path, place):
+    path = tmp_path / "clip.h5"
+    beside = {"confidence": np.zeros((2, 2), np.uint8)}, {"presence": np.zeros(3, np.float32)}
+    write_label_file(path, {1: Layer(np.zeros((2, 2), np.uint8), "f", *beside)}, {})
+    assert read_layer(path, 1).maps.keys() == {"confidence"}
+    with h5py.File(path, "r+") as file:
+        file[place][0] = 1
+    with pytest.raises(UserError, match="damaged"):
+        read_layer(path, 1)
+    with h5py.File(path, "r+") as file:
+        del file[place]
+    with pytest.raises(UserError, match="damaged"):
+        read_layer(path, 1)
+    assert read_label_layer(path, 1).shape == (2, 2)

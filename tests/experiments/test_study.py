@@ -202,7 +202,7 @@ def test_published_weights_are_fetched_and_a_file_of_ones_own_is_waited_for(tmp_
     [
         ("nowhere/own.pt", "The weights nowhere/own.pt do not exist: correct propagation.sam2.weights"),
         ("sam_vit_b", "weights of segment-anything, not of sam2"),
-        ("random", "propagation.sam2.weights is random, .* leave out p2"),
+        ("random", "propagation.sam2.weights is random, and such labels mean nothing"),
     ],
 )
 def test_weights_that_cannot_serve_are_named_before_any_work(tmp_path, weights, message):
@@ -218,3 +218,40 @@ def test_how_sam2_runs_is_no_setting_of_its_labels(tmp_path):
     run = json.loads(other.method_housekeeping("propagation", "sam2"))
     assert run == {"device": "cpu", "max_batch": 3, "weights_folder": "weights"}
     assert json.loads(other.method_housekeeping("propagation", "flow")) == {}
+
+
+def test_a_configuration_of_ones_own_is_waited_for_too(tmp_path):
+    own = tmp_path / "own.yaml"
+    chosen = {"allow_random_weights": True, "propagation": {"method": "sam2"}, "experiments": ["p2"]}
+    chosen["propagation"]["sam2"] = {"weights": "random", "config": str(own)}
+    with pytest.raises(UserError, match=r"own\.yaml does not exist: correct propagation\.sam2\.config"):
+        study(tmp_path, **chosen, results=str(tmp_path / "../r")).check_weights()
+    own.touch()
+    there = study(tmp_path, **chosen, results=str(tmp_path / "../r"))
+    there.check_weights()
+    assert there.method_weights("sam2") == [str(own)]
+    chosen["propagation"]["sam2"] = {"weights": "random"}
+    with pytest.raises(UserError, match="Random weights have no configuration of their own"):
+        study(tmp_path, **chosen, results=str(tmp_path / "../r")).check_weights()
+
+
+def test_fetched_weights_that_are_gone_are_named(tmp_path):
+    named = with_sam2(tmp_path, weights="sam2.1_hiera_tiny")
+    fetched = Path(named.method_weights("sam2")[0])
+    fetched.parent.mkdir(parents=True)
+    fetched.touch()
+    with pytest.raises(UserError, match=r"sam2\.1_hiera_tiny\.pt were fetched and are gone: run `fewframes fetch"):
+        named.check_weights()
+
+
+def test_a_gpu_is_asked_for_where_a_network_may_use_one(tmp_path):
+    assert with_sam2(tmp_path).needs_gpu("sam2") and not with_sam2(tmp_path).needs_gpu("flow")
+    assert not with_sam2(tmp_path, device="cpu").needs_gpu("sam2")
+
+
+def test_figures_of_labels_say_which_mean_nothing(tmp_path):
+    block = {"method": "sam2", "sam2": {"weights": "random", "config": "small"}}
+    settings = {"propagation": block, "experiments": ["p2"], "results": str(tmp_path / "../r"), "note": "Toy."}
+    note = json.loads(study(tmp_path, **settings).label_settings())["note"]
+    assert note == "sam2: labels made with random weights, which mean nothing. Toy."
+    assert json.loads(study(tmp_path, **settings | {"experiments": ["n1"]}).label_settings())["note"] == "Toy."

@@ -351,3 +351,10 @@ def test_labels_that_do_not_fit_the_index(made, tmp_path):
 def test_unknown_form():
     with pytest.raises(UserError, match="'yolo' is unknown: choose one of cityscapes, coco, cvat"):
         form_module("yolo")
+
+
+def test_labels_that_mean_nothing_are_not_taken_out(made, tmp_path):
+    made.csv.write_text(made.csv.read_text().replace("/labels/", "/labels/random-weights/"))
+    with pytest.raises(UserError, match="was made with random weights and means nothing"):
+        made.export("cityscapes", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -2,6 +2,10 @@
 
 import csv
 import itertools
+import multiprocessing
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -16,13 +20,16 @@ from fewframes.core.clips import Clip, write_clips
 from fewframes.core.errors import UserError
 from fewframes.core.labelfile import read_label_layer, read_layer, read_provenance
 from fewframes.core.labels import load_class_table
-from fewframes.labelling.propagation import RANDOM_WEIGHTS, KeyFrame, Propagated, build_propagator
+from fewframes.labelling.methods import RANDOM_WEIGHTS
+from fewframes.labelling.propagation import KeyFrame, Propagated, build_propagator
 from fewframes.labelling.propagation.driver import propagate_shard
 from fewframes.labelling.propagation.sam2 import engine, setup
 from fewframes.labelling.propagation.sam2.clipwork import Jumps
+from fewframes.labelling.propagation.sam2.model import build_model
+from fewframes.labelling.propagation.sam2.objects import Objects
 from fewframes.labelling.propagation.sam2.policy import Policy, claimed
 from fewframes.labelling.propagation.sam2.reading import FramePart, Reader, read_part
-from fewframes.labelling.propagation.sam2.tiling import stitched, tile_columns
+from fewframes.labelling.propagation.sam2.tiling import own_share, stitched, tile_columns
 from fewframes.labelling.propagation.sam2.tracks import Merged
 
 CLASSES = load_class_table("cityscapes")
@@ -182,7 +189,7 @@ def test_objects_that_vanish_at_the_models_size_are_not_tracked(root, capsys):
     label[12:60, 20] = 17  # a pole of one column, which a model of half the resolution across cannot see
     Image.fromarray(label).save(root / "a/label.png")
     layer = layers(root, propagate(root, "1", ("a",)))["a", 1]
-    assert "1 objects were too small or thin to be tracked at 64 px" in capsys.readouterr().err
+    assert "objects too small or thin to be tracked at 64 px: 1." in capsys.readouterr().err
     pole = layer.objects["train_id"].tolist().index(5)
     assert layer.objects["presence"][pole] == layer.objects["area"][pole] == 0
     assert not (layer.maps["object"] == pole).any()
@@ -195,19 +202,84 @@ def test_a_clip_without_objects_is_unclaimed(root):
     assert (made["a", 3].label != 255).any()
 
 
-def test_an_absent_frame_is_named_and_the_clip_before_it_is_kept(root):
+def test_an_absent_frame_is_named_before_anything_is_tracked(root, monkeypatch):
+    monkeypatch.setattr(setup, "set_up", None)
     (root / "b/000005.png").unlink()
     with pytest.raises(UserError, match=r"b/000005\.png does not exist"):
+        propagate(root)
+
+
+def test_a_frame_cut_short_is_named_and_the_clip_before_it_is_kept(root):
+    path = root / "b/000004.png"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match=r"000004\.png is damaged"):
         propagate(root)
     (file,) = (root.parent / "results").rglob("*.h5")
     assert file.name.startswith("a-")
 
 
-def test_a_frame_cut_short_is_named(root):
-    path = root / "a/000004.png"
-    path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(UserError, match=r"000004\.png is damaged"):
-        propagate(root, "2", ("a",))
+def test_instances_of_another_size_are_named(root):
+    Image.fromarray(np.zeros((HEIGHT, WIDTH // 2), np.uint16)).save(root / "a/instances.png")
+    with pytest.raises(UserError, match=r"a/instances\.png is 64x64 but its label a/label\.png is 128x64"):
+        propagate(root, "1", ("a",))
+
+
+def test_a_policy_keeps_what_is_noted_of_the_tracking(root):
+    before = layers(root, propagate(root, "1", ("a",)))["a", 1]
+    assert before.notes["device"] == "processor" and before.notes["precision"] == "float32"
+    after = layers(root, propagate(root, "1", ("a",), min_presence=0.1))["a", 1]
+    assert after.notes == before.notes
+
+
+def test_memory_that_does_not_suffice_is_said(root, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(engine.FrameResult, "add", full)
+    with pytest.raises(UserError, match="Memory does not suffice for 4 objects at a time"):
+        propagate(root, "1", ("a",))
+
+
+def test_settings_that_decide_nothing_make_nothing_due(tmp_path):
+    torch.save({"model": build_model("small").state_dict()}, tmp_path / "own.pt")
+    own = {"weights": str(tmp_path / "own.pt"), "config": "small"}
+
+    def known_by(**changes):
+        return build_propagator("sam2", own | changes, CLASSES, HERE).settings
+
+    assert known_by() == known_by(seed=3) != known_by(least_area=9)
+    assert known_by(objects="class") == known_by(objects="class", least_area=9, most_things=1)
+    assert build_propagator("sam2", RANDOM, CLASSES).settings["seed"] == 1
+
+
+def test_a_killed_decoder_is_a_sentence(root):
+    part = FramePart(root / "a/000000.png", (HEIGHT, WIDTH), slice(0, 64), 32)
+    with Reader(1) as reader:
+        take = reader.ahead(dict.fromkeys(range(30), part))
+        take(0)
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+        with pytest.raises(UserError, match="A process that decodes frames was killed"):
+            for n in range(1, 30):
+                take(n)
+
+
+def test_decoders_end_with_the_process_that_started_them(root, tmp_path):
+    script = tmp_path / "main.py"
+    script.write_text(f"""
+import os, signal
+from pathlib import Path
+from fewframes.labelling.propagation.sam2.reading import FramePart, Reader
+
+if __name__ == "__main__":
+    part = FramePart(Path({str(root / "a/000000.png")!r}), ({HEIGHT}, {WIDTH}), slice(0, 64), 32)
+    Reader(1).ahead({{0: part}})(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+""")
+    # It returns when nobody holds its output open any more.
+    killed = subprocess.run([sys.executable, script], capture_output=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
 def test_what_is_not_finite_becomes_no_label_file(root, monkeypatch):
@@ -313,6 +385,30 @@ def test_stitching_a_frame_that_was_cut_gives_it_back(seed):
     again = stitched(parts, columns, numbers)
     np.testing.assert_array_equal(again.index, whole.index)
     np.testing.assert_array_equal(again.confidence[whole.index >= 0], whole.confidence[whole.index >= 0])
+
+
+@given(st.integers(64, 4000), st.integers(1, 4))
+def test_what_tiles_count_is_the_width_once(width, tiles):
+    columns = tile_columns(width, tiles)
+    spans = [
+        (c.start + left * (c.stop - c.start), c.start + right * (c.stop - c.start))
+        for c, (left, right) in ((c, own_share(columns, n)) for n, c in enumerate(columns))
+    ]
+    assert spans[0][0] == 0 and spans[-1][1] == pytest.approx(width)
+    assert all(a[1] == pytest.approx(b[0]) for a, b in itertools.pairwise(spans))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(40, 90), (64, 64), (100, 30)]), st.sampled_from([16, 32, 64]))
+def test_objects_that_vanish_are_told_as_by_resizing_each(seed, size, side):
+    rng = np.random.default_rng(seed)
+    index = np.full(size, -1, np.int16)
+    for n in range(12):
+        top, left = rng.integers(0, size[0]), rng.integers(0, size[1])
+        index[top : top + rng.integers(1, 20), left : left + rng.integers(1, 20)] = n
+    objects = Objects(index, tuple(range(12)))
+    masks = engine.squared_masks(objects, 0, 12, side, torch.device("cpu"))
+    assert engine.seen_at(objects, side) == [n for n in range(12) if masks[n].any()]
 
 
 def test_in_an_overlap_the_surer_tile_is_right():

@@ -13,7 +13,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import write_csv
 from fewframes.core.labelfile import Layer, write_label_file
 from fewframes.core.labels import IGNORE, load_class_table
-from fewframes.labelling.propagation import RANDOM_WEIGHTS
+from fewframes.labelling.methods import RANDOM_WEIGHTS
 from fewframes.reporting.gallery import write_gallery
 
 CITYSCAPES = load_class_table("cityscapes")

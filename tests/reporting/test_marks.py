@@ -6,7 +6,8 @@ import pytest
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import write_csv
-from fewframes.reporting.marks import MEANINGLESS, made_at_random, marked_note
+from fewframes.labelling.methods import made_at_random
+from fewframes.reporting.marks import MEANINGLESS, marked_note
 from fewframes.reporting.statistics import Grid
 
 RANDOM, TRAINED = "pseudo/sam2/labels/random-weights/a-0f.h5", "pseudo/sam2/labels/a-0f.h5"

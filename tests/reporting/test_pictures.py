@@ -9,7 +9,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import write_csv
 from fewframes.core.labelfile import Layer, write_label_file
 from fewframes.core.labels import IGNORE, load_class_table
-from fewframes.labelling.propagation import RANDOM_WEIGHTS
+from fewframes.labelling.methods import RANDOM_WEIGHTS
 from fewframes.reporting import figures
 from fewframes.reporting.figures import CONFIDENCE_COLOURS, Picture, confidence_overlay, write_contact_sheet
 from fewframes.reporting.pictures import write_propagation_sheet

@@ -56,6 +56,7 @@ def test_another_policy_tracks_nothing_and_trains_what_it_changes(finished):
     assert labels(finished).keys() == names
     log = "".join(path.read_text() for path in finished.results.glob("logs/propagate/sam2/*.log"))
     assert "0 clips labelled" in log and "claimed anew" in log and "tracks a batch" not in log
+    assert "0 clips carried back, 2 found" in (finished.results / "logs/signals/sam2.log").read_text()
     assert run.experiments("train") == {"b3"}
     assert finished.run().jobs == []
 

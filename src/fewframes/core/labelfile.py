@@ -4,14 +4,15 @@ Layout: `/labels/<offset>` is a `uint8 [H, W]` map of train ids, 255 = ignore, w
 `fingerprint` (of all that the label was made from) and `checksum` (of its pixels). Method maps such as
 `/confidence/<offset>` may lie beside it, and what the method says of each object it followed, such as
 `/objects/<offset>/presence`, one number an object. The root's attribute `provenance` is JSON: the annotated frame,
-the method, its settings and version; `notes` is JSON too: what else is worth knowing, on which nothing depends.
+the method, its settings and version. A label's attribute `notes` is JSON too: what else is worth knowing of how it
+was made, on which nothing depends; `checksum_beside` is of its maps and objects.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
-from fewframes.core.files import canonical_json, written_whole
+from fewframes.core.files import canonical_json, digest, written_whole
 
 _OBJECTS = "objects"
 _MEND = "have it made again by `snakemake --forcerun propagate refine -- labels`"
@@ -31,34 +32,42 @@ _MEND = "have it made again by `snakemake --forcerun propagate refine -- labels`
 class Layer:
     """The label made for one frame: `label` is `uint8 [H, W]` train ids; `maps` are further `[H, W]` arrays.
 
-    `objects` are columns of a table of the objects that the method followed, arrays `[N]` by name.
+    `objects` are columns of a table of the objects that the method followed, arrays `[N]` by name. `notes` say what
+    else is worth keeping, such as the device; nothing depends on them.
     """
 
     label: NDArray[np.uint8]
     fingerprint: str
     maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     objects: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def checksum(self) -> str:
         """blake2b of the label's pixels, 16 hex digits."""
-        return hashlib.blake2b(np.ascontiguousarray(self.label).tobytes(), digest_size=8).hexdigest()
+        return _hash(self.label)
+
+    @property
+    def checksum_beside(self) -> str:
+        """blake2b of all that lies beside the label, 16 hex digits."""
+        beside = [*sorted(self.maps.items()), *sorted(self.objects.items())]
+        return digest([(name, str(values.dtype), _hash(values)) for name, values in beside])
 
 
-def write_label_file(
-    path: str | Path,
-    layers: Mapping[int, Layer],
-    provenance: Mapping[str, Any],
-    notes: Mapping[str, Any] | None = None,
-) -> None:
+def _hash(values: NDArray[Any]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=8).hexdigest()
+
+
+def write_label_file(path: str | Path, layers: Mapping[int, Layer], provenance: Mapping[str, Any]) -> None:
     """Write the label file whole: aside first, then renamed."""
     with written_whole(path) as aside, h5py.File(aside, "w") as file:
         file.attrs["provenance"] = canonical_json(provenance)
-        file.attrs["notes"] = canonical_json(notes or {})
         for offset, layer in sorted(layers.items()):
             dataset = _store(file, f"labels/{offset}", layer.label)
             dataset.attrs["fingerprint"] = layer.fingerprint
             dataset.attrs["checksum"] = layer.checksum
+            dataset.attrs["checksum_beside"] = layer.checksum_beside
+            dataset.attrs["notes"] = canonical_json(layer.notes)
             for name, values in layer.maps.items():
                 _store(file, f"{name}/{offset}", values)
             for name, column in layer.objects.items():
@@ -67,19 +76,18 @@ def write_label_file(
 
 def read_label_layer(path: str | Path, offset: int) -> NDArray[np.uint8]:
     """The label at an offset, `uint8 [H, W]` train ids; its pixels are checked against their checksum."""
-    return _read(path, offset, whole=False).label
+    return read_layer(path, offset, maps=()).label
 
 
-def read_layer(path: str | Path, offset: int) -> Layer:
-    """One layer with its maps and objects; raises `UserError` where it is absent or damaged."""
-    return _read(path, offset, whole=True)
+def read_layer(path: str | Path, offset: int, maps: Collection[str] | None = None) -> Layer:
+    """One layer with its objects and its maps, or only those `maps` of it that are named.
 
-
-def _read(path: str | Path, offset: int, whole: bool) -> Layer:
+    Raises `UserError` where it is absent or damaged; what lies beside the label is checked where all of it is read.
+    """
     try:
         with _opened(path) as file:
-            return _layer(file, path, offset, whole)
-    except (OSError, RuntimeError) as error:
+            return _layer(file, path, offset, maps)
+    except (OSError, RuntimeError, KeyError) as error:
         raise _damaged(path) from error
 
 
@@ -116,17 +124,20 @@ def _opened(path: str | Path) -> h5py.File:
     return h5py.File(path, "r", locking=False)
 
 
-def _layer(file: h5py.File, path: str | Path, offset: int, whole: bool) -> Layer:
+def _layer(file: h5py.File, path: str | Path, offset: int, only: Collection[str] | None) -> Layer:
     labels = file.get("labels", {})
     if str(offset) not in labels:
         raise UserError(f"{path} holds no label at offset {offset}: {_MEND}.")
     dataset = labels[str(offset)]
     others = {name: group[str(offset)] for name, group in file.items() if name != "labels" and str(offset) in group}
     table = others.pop(_OBJECTS, {})
-    maps = {name: values[()] for name, values in others.items() if whole}
-    objects = {name: column[()] for name, column in table.items() if whole}
-    layer = Layer(dataset[()], str(dataset.attrs["fingerprint"]), maps, objects)
+    maps = {name: values[()] for name, values in others.items() if only is None or name in only}
+    objects = {name: column[()] for name, column in table.items()}
+    notes = json.loads(dataset.attrs["notes"])
+    layer = Layer(dataset[()], str(dataset.attrs["fingerprint"]), maps, objects, notes)
     if layer.checksum != dataset.attrs["checksum"]:
+        raise _damaged(path)
+    if only is None and layer.checksum_beside != dataset.attrs["checksum_beside"]:
         raise _damaged(path)
     return layer
 

@@ -16,7 +16,7 @@ from fewframes.datasets import MEASURED_ONLY
 from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
-from fewframes.labelling.propagation.sam2.checkpoint import RANDOM, published_weights
+from fewframes.labelling.propagation.sam2.checkpoint import RANDOM, check_configured, published_weights
 
 _HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256", "max_batch", "device")
 """Settings that change how a stage runs, never what comes out: changing them must make nothing due."""
@@ -198,10 +198,10 @@ class Study:
         return self._scanned[key]
 
     def scan_truth(self) -> str:
-        """A digest of the dense truth's files; empty where nothing is measured."""
+        """A digest of the dense truth's files; empty where there are none."""
         # These readers prepare the truth from the dataset's own folder.
         beside = [self.root] if self._config["dataset"]["reader"] in ("vps", "camvid") else []
-        return scan(self.truth, *beside) if self.measured else ""
+        return scan(self.truth, *beside) if self.truth else ""
 
     @property
     def corrections(self) -> str:
@@ -261,30 +261,50 @@ class Study:
         """Whether a propagation method runs a network."""
         return "weights" in self._config["propagation"].get(method, {})
 
+    def needs_gpu(self, method: str) -> bool:
+        """Whether a propagation method is to run on a GPU."""
+        return self.needs_weights(method) and self._config["propagation"][method]["device"] != "cpu"
+
     def method_weights(self, method: str) -> list[str]:
         """What a propagation method waits for: published weights to be fetched, or a local file; else nothing."""
         weights = self._config["propagation"].get(method, {}).get("weights", RANDOM)
-        if weights == RANDOM:
-            return []
-        return [f"{self.folder}/weights/{weights}.fetched"] if published_weights(weights) else [weights]
+        config = self._config["propagation"].get(method, {}).get("config", "")
+        files = [config] if Path(config).suffix in (".yaml", ".yml") else []
+        if weights != RANDOM:
+            files.append(self._fetched(weights) if published_weights(weights) else weights)
+        return files
+
+    def _fetched(self, weights: str) -> str:
+        """The file that says that published weights were fetched."""
+        return f"{self.folder}/weights/{weights}.fetched"
 
     def check_weights(self) -> None:
         """Raise `UserError` for weights that are none, before hours of work are spent on others."""
         for method in self.labelled["pseudo"]:
             if not self.needs_weights(method):
                 continue
-            weights = self._config["propagation"][method]["weights"]
-            if weights != RANDOM and not published_weights(weights) and not Path(weights).is_file():
+            key, weights = f"propagation.{method}", self._config["propagation"][method]["weights"]
+            config = self._config["propagation"][method]["config"]
+            if Path(config).suffix in (".yaml", ".yml") and not Path(config).is_file():
+                raise UserError(f"The configuration {config} does not exist: correct {key}.config in the config.")
+            if weights == RANDOM:
+                if not self._config["allow_random_weights"]:
+                    raise UserError(
+                        f"config: {key}.weights is random, and such labels mean nothing: name weights, or, for a test "
+                        "of the workflow, set allow_random_weights."
+                    )
+                check_configured(config)
+                continue
+            entry = published_weights(weights)
+            if entry is None and not Path(weights).is_file():
                 raise UserError(
-                    f"The weights {weights} do not exist: correct propagation.{method}.weights in the config, or name "
-                    "published ones (docs/reference/weights.md)."
+                    f"The weights {weights} do not exist: correct {key}.weights in the config, or name published ones "
+                    "(docs/reference/weights.md)."
                 )
-            trained = method == self.propagation and self.families["propagated"]
-            if weights == RANDOM and trained and not self._config["allow_random_weights"]:
+            if entry and Path(self._fetched(weights)).is_file() and not Path(self.weights, entry.file).is_file():
                 raise UserError(
-                    f"config: propagation.{method}.weights is random, and what networks learn from such labels means "
-                    f"nothing: name weights, leave out {self.families['propagated'][0].id} and its like, or, for a "
-                    "test of the workflow, set allow_random_weights."
+                    f"The weights {self.weights}/{entry.file} were fetched and are gone: run `fewframes fetch "
+                    f"{weights} --folder {self.weights}`, or put the file back."
                 )
 
     def manifest_settings(self, family: str) -> str:
@@ -310,6 +330,13 @@ class Study:
     def evaluation_settings(self) -> str:
         """Settings of `fewframes evaluate`."""
         return canonical_json({k: v for k, v in self._config["evaluation"].items() if k != "split"})
+
+    def label_settings(self) -> str:
+        """Settings of figures of labels: the note, with a mark where some of the labels mean nothing."""
+        blocks = {method: self._config["propagation"].get(method, {}) for method in self.labelled["pseudo"]}
+        random = [method for method, block in blocks.items() if block.get("weights") == RANDOM]
+        marks = [f"{method}: labels made with random weights, which mean nothing." for method in random]
+        return canonical_json({"note": " ".join(filter(None, [*marks, self._config["note"]]))})
 
     def table_settings(self) -> str:
         """Settings of `fewframes table` and `fewframes figure`: which runs count, and the note below."""

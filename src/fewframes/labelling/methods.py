@@ -5,14 +5,23 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from types import ModuleType
 from typing import Any, TypeVar
 
 from fewframes.core.errors import UserError
 
+RANDOM_WEIGHTS = "random-weights"
+"""The folder, within a method's own, of labels that a network with random weights made: they mean nothing."""
+
 S = TypeVar("S")
 
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def made_at_random(file: PurePath) -> bool:
+    """Whether a label file's labels come from a network with random weights."""
+    return file.parent.name == RANDOM_WEIGHTS
 
 
 def method_module(room: str, method: str, known: Sequence[str]) -> ModuleType:

@@ -86,7 +86,7 @@ def write_quality(
             continue
         truth = classes.to_train_ids(read_label(truth_file), truth_file)
         file = results / row["file"]
-        tallies[offset].add(truth, read_layer(file, offset), read_label_layer(file, 0))
+        tallies[offset].add(truth, read_layer(file, offset, maps=("object",)), read_label_layer(file, 0))
     if not tallies:
         raise UserError(
             f"No label of '{method}' lies on a frame with dense truth below {truth_root}: "

@@ -22,9 +22,10 @@ from fewframes.core.labelfile import Layer, read_layer, read_provenance
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.metrics import claimed, confusion_matrix, iou_per_class, mean
 from fewframes.core.progress import progress
+from fewframes.labelling.methods import made_at_random
 from fewframes.labelling.propagation.frames import read_frame
 from fewframes.reporting.figures import CONFIDENCE_COLOURS, confidence_overlay, ids_seen, overlay
-from fewframes.reporting.marks import MEANINGLESS, made_at_random
+from fewframes.reporting.marks import MEANINGLESS
 from fewframes.reporting.pictures import NOTHING_TO_SHOW, labels_by_clip
 
 _WIDTH = 320
@@ -146,7 +147,7 @@ def write_gallery(
 
 def _rank(clip: Clip, files: Mapping[int, Path]) -> _Ranked:
     far = tuple(sorted({min(files), max(files)} - {0}))
-    grades = [_grade(read_layer(files[offset], offset)) for offset in far]
+    grades = [_grade(read_layer(files[offset], offset, maps=("confidence",))) for offset in far]
     sure = [grade.confidence for grade in grades if grade.confidence is not None]
     confidence = sum(sure) / len(sure) if len(sure) == len(grades) else None
     return _Ranked(clip, files, far, _Grade(sum(grade.coverage for grade in grades) / len(grades), confidence))
@@ -194,7 +195,7 @@ class _Cards:
         return items
 
     def _figure(self, one: _Ranked, offset: int) -> str:
-        layer = read_layer(one.files[offset], offset)
+        layer = read_layer(one.files[offset], offset, maps=("confidence",))
         self.seen |= set(ids_seen([layer.label], self.classes))
         image = read_frame(self.root / one.clip.image_at(offset), layer.label.shape)
         size = _thumbnail_size(layer.label)

@@ -8,15 +8,10 @@ from typing import Any
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
-from fewframes.labelling.propagation import RANDOM_WEIGHTS
+from fewframes.labelling.methods import made_at_random
 from fewframes.reporting.statistics import Grid
 
 MEANINGLESS = "Random weights: a network that was never trained made these labels, and they mean nothing."
-
-
-def made_at_random(file: PurePath) -> bool:
-    """Whether a label file's labels come from a network with random weights."""
-    return file.parent.name == RANDOM_WEIGHTS
 
 
 def marked_note(grid: Grid, settings: Mapping[str, Any]) -> str:

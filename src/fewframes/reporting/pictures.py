@@ -14,9 +14,10 @@ from fewframes.core.files import read_csv
 from fewframes.core.images import read_image, read_label
 from fewframes.core.labelfile import read_label_layer, read_layer
 from fewframes.core.labels import ClassTable
+from fewframes.labelling.methods import made_at_random
 from fewframes.labelling.propagation.frames import read_frame
 from fewframes.reporting.figures import Picture, write_contact_sheet
-from fewframes.reporting.marks import MEANINGLESS, made_at_random
+from fewframes.reporting.marks import MEANINGLESS
 
 _ROWS = 4
 """Clips a sheet shows, spread evenly over those that could be."""
@@ -78,7 +79,7 @@ def _offsets(files: Mapping[int, Path]) -> list[int]:
 
 
 def _picture(clip: Clip, files: Mapping[int, Path], offset: int, root: Folder) -> Picture:
-    layer = read_layer(files[offset], offset)
+    layer = read_layer(files[offset], offset, maps=("confidence",))
     image = read_frame(root / clip.image_at(offset), layer.label.shape)
     return Picture(f"{offset:+d}" if offset else "annotated", image, layer.label, layer.maps.get("confidence"))
 

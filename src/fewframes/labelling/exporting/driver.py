@@ -19,6 +19,7 @@ from fewframes.core.progress import progress, say
 from fewframes.labelling.exporting import LISTING, Frame, Labelled, form_module, image_hash, write_frames
 from fewframes.labelling.exporting.classes import CLASSES, write_classes
 from fewframes.labelling.exporting.names import frame_names
+from fewframes.labelling.methods import made_at_random
 
 KINDS = ("pseudo", "refined")
 """Kinds of made labels: the folders below a dataset's results that hold them."""
@@ -100,7 +101,12 @@ def _chosen(
 def _labelled(name: str, clip: Clip, row: dict[str, str], results: Path, root: Folder) -> Labelled:
     offset = int(row["offset"])
     image = clip.image_at(offset)
-    layer = read_layer(results / row["file"], offset)
+    if made_at_random(PurePosixPath(row["file"])):
+        raise UserError(
+            f"{results / row['file']} was made with random weights and means nothing: name weights in "
+            "propagation.sam2.weights, and export what comes of them."
+        )
+    layer = read_layer(results / row["file"], offset, maps=())
     if (layer.fingerprint, layer.checksum) != (row["fingerprint"], row["checksum"]):
         raise UserError(f"{results / row['file']} holds another label at offset {offset} than the CSV says: {_MEND}.")
     height, width = layer.label.shape

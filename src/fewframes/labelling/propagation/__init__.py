@@ -16,9 +16,6 @@ from fewframes.labelling.methods import method_module
 METHODS = ("sam2", "flow", "copy")
 """Known methods; each is a module of this room with a function `build(settings, classes, housekeeping)`."""
 
-RANDOM_WEIGHTS = "random-weights"
-"""The folder, within a method's own, of labels that a network with random weights made: they mean nothing."""
-
 
 @dataclass(frozen=True)
 class KeyFrame:

@@ -9,18 +9,24 @@ Behind the chain stands the method's policy: where that alone has changed, label
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_shard
+from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.images import read_instances, read_label
 from fewframes.core.labelfile import Layer, read_fingerprints, read_layer, write_label_file
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress, say
 from fewframes.core.stages import VERSIONS
-from fewframes.labelling.propagation import RANDOM_WEIGHTS, KeyFrame, Propagated, Propagator, build_propagator
+from fewframes.labelling.methods import RANDOM_WEIGHTS
+from fewframes.labelling.propagation import KeyFrame, Propagated, Propagator, build_propagator
+from fewframes.labelling.propagation.layers import before_policy
 
 
 def propagate_shard(
@@ -110,68 +116,63 @@ class Work:
         return Job(clip, self._folder / f"{clip.id}-{base}.h5", provenance, dict(sorted(wanted.items())))
 
     def finished(self, jobs: Iterator[Job]) -> Iterator[Job]:
-        """Yield each job once its label file is whole; many may be at work at a time."""
-        at_work: list[Job] = []
-        done: list[Job] = []
-
-        def to_propagate() -> Iterator[KeyFrame]:
-            for job in jobs:
-                self._begin(job)
-                if job.missing:
-                    at_work.append(job)
-                    yield self._key_frame(job)
-                else:
-                    done.append(job)
-
-        for position, offset, made in self._propagator.propagate(to_propagate()):
-            yield from _taken(done)
-            job = at_work[position]
-            job.layers[offset] = Layer(made.label, job.wanted[offset], made.maps, made.objects)
+        """Yield each job once its label file is whole: first those that need no propagation."""
+        to_propagate: list[Job] = []
+        for job in jobs:
+            self._begin(job)
+            if job.missing:
+                to_propagate.append(job)
+            else:
+                yield job
+        keys = (self._key_frame(job) for job in to_propagate)
+        for position, offset, made in self._propagator.propagate(keys):
+            job = to_propagate[position]
+            notes = self._propagator.notes
+            job.layers[offset] = Layer(made.label, job.wanted[offset], made.maps, made.objects, notes)
             if job.missing <= job.layers.keys():
                 self._write(job)
                 self.made += 1
                 yield job
-        yield from _taken(done)
 
     def _begin(self, job: Job) -> None:
-        """Note which labels are missing, and make those that need no propagation."""
+        """Make the labels that need no propagation, and note which are missing."""
         present = {offset: fingerprint for offset, (fingerprint, _) in read_fingerprints(job.file).items()}
         due = {o for o, fingerprint in job.wanted.items() if present.get(o) != fingerprint}
-        if 0 in due:
-            # The key frame's label is the annotation itself, never a prediction.
-            job.layers[0] = Layer(self._annotation(job), job.wanted[0])
-        for offset in due - {0}:
-            if present.get(offset, "").partition("-")[0] == job.wanted[offset].partition("-")[0]:
-                kept = read_layer(job.file, offset)
-                label = self._propagator.reclaim(Propagated(kept.label, kept.maps, kept.objects))
-                job.layers[offset] = Layer(label, job.wanted[offset], kept.maps, kept.objects)
-        job.missing = frozenset(due - job.layers.keys())
-        if job.layers and not job.missing:
-            self._write(job)
+        again = {o for o in due if before_policy(present.get(o, "")) == before_policy(job.wanted[o])}
+        for offset in again:
+            kept = read_layer(job.file, offset)
+            label = self._propagator.reclaim(Propagated(kept.label, kept.maps, kept.objects))
+            job.layers[offset] = replace(kept, label=label, fingerprint=job.wanted[offset])
+        job.missing = frozenset(due - again - {0})
+        if 0 in due and not job.missing:
+            self.made += 1
+        elif again and not job.missing:
             self.reclaimed += 1
+        if again or (0 in due and not job.missing):
+            self._write(job)
 
     def _key_frame(self, job: Job) -> KeyFrame:
         clip = job.clip
         reach = (*clip.outward(min({0} | job.missing)), 0, *clip.outward(max({0} | job.missing)))
         images = {offset: self._root / clip.image_at(offset) for offset in reach}
-        instances = None
+        label, instances = self._annotation(clip), None
         if self._propagator.uses_instances and clip.fine_instances:
             instances = read_instances(self._root / clip.fine_instances)
-        label = job.layers[0].label if 0 in job.layers else self._annotation(job)
+            if instances.shape != label.shape:
+                raise UserError(
+                    f"{self._root / clip.fine_instances} is {instances.shape[1]}x{instances.shape[0]} but its label "
+                    f"{clip.fine} is {label.shape[1]}x{label.shape[0]}: take both from one annotation."
+                )
         return KeyFrame(clip.id, label, instances, images, job.missing)
 
-    def _annotation(self, job: Job) -> Any:
-        path = self._root / job.clip.fine
+    def _annotation(self, clip: Clip) -> NDArray[np.uint8]:
+        path = self._root / clip.fine
         return self._classes.to_train_ids(read_label(path), path)
 
     def _write(self, job: Job) -> None:
         present = read_fingerprints(job.file)
         kept = {o: read_layer(job.file, o) for o in present if o not in job.layers}
-        write_label_file(job.file, {**kept, **job.layers}, job.provenance, self._propagator.notes)
+        # The key frame's label is the annotation itself, never a prediction.
+        key = {} if 0 in kept else {0: Layer(self._annotation(job.clip), job.wanted[0])}
+        write_label_file(job.file, {**key, **kept, **job.layers}, job.provenance)
         job.layers = {}
-
-
-def _taken(done: list[Job]) -> Iterator[Job]:
-    """Yield and remove what is done, so that its memory is let go."""
-    while done:
-        yield done.pop(0)

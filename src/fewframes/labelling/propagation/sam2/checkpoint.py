@@ -25,10 +25,7 @@ def chosen_weights(weights: str, config: str, folder: Path) -> tuple[Weights | N
     tells the configuration.
     """
     if weights == RANDOM:
-        if not config:
-            raise UserError(
-                "Random weights have no configuration of their own: set propagation.sam2.config (`small` for tests)."
-            )
+        check_configured(config)
         return None, config
     published_weights(weights)  # before a file that could not be used is missed
     found = resolve(weights, folder)
@@ -40,6 +37,14 @@ def chosen_weights(weights: str, config: str, folder: Path) -> tuple[Weights | N
             f"{weights} is no published file, so that nothing tells which model it is of: set propagation.sam2.config."
         )
     return found, config
+
+
+def check_configured(config: str) -> None:
+    """Raise `UserError` where no configuration is named, as one must be for random weights."""
+    if not config:
+        raise UserError(
+            "Random weights have no configuration of their own: set propagation.sam2.config (`small` for tests)."
+        )
 
 
 def published_weights(weights: str) -> Published | None:

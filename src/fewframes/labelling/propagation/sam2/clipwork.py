@@ -14,7 +14,7 @@ from fewframes.labelling.propagation.sam2.engine import seen_at
 from fewframes.labelling.propagation.sam2.objects import Objects
 from fewframes.labelling.propagation.sam2.policy import Policy, claimed
 from fewframes.labelling.propagation.sam2.reading import FramePart
-from fewframes.labelling.propagation.sam2.tiling import stitched, tile_columns
+from fewframes.labelling.propagation.sam2.tiling import own_share, stitched, tile_columns
 from fewframes.labelling.propagation.sam2.tracks import Task, Tracked
 
 _NOISE = 4
@@ -23,9 +23,13 @@ _NOISE = 4
 
 @dataclass(frozen=True)
 class Tile:
-    """Columns of the frame, and the objects that show in them at the model's size: `numbers` are the clip's."""
+    """Columns of the frame, and the objects that show in them at the model's size: `numbers` are the clip's.
+
+    `own` is the part of its width, as shares, that no other tile counts.
+    """
 
     columns: slice
+    own: tuple[float, float]
     objects: Objects
     numbers: tuple[int, ...]
 
@@ -39,7 +43,8 @@ class ClipWork:
     def __init__(self, position: int, key: KeyFrame, objects: Objects, tiles: int, side: int, policy: Policy) -> None:
         self.position, self._key, self._objects, self._side, self._policy = position, key, objects, side, policy
         self._outward = {-1: key.outward(-1), 1: key.outward(1)}
-        self.tiles = [_tile(objects, columns, side) for columns in tile_columns(objects.size[1], tiles)]
+        columns = tile_columns(objects.size[1], tiles)
+        self.tiles = [_tile(objects, c, own_share(columns, n), side) for n, c in enumerate(columns)]
         self._waiting: dict[int, dict[int, Tracked]] = {}
         area = np.bincount(objects.index[objects.index >= 0], minlength=len(objects)) / objects.index.size
         noise = _NOISE / (len(self.tiles) * (side // 4) ** 2)
@@ -50,6 +55,11 @@ class ClipWork:
         """How many tracks it is: objects, in each tile and direction."""
         ways = sum(bool(outward) for outward in self._outward.values())
         return ways * sum(len(tile.objects) for tile in self.tiles)
+
+    @property
+    def bytes_held(self) -> int:
+        """Host memory that its results take until the group is through: label, confidence, object by pixel."""
+        return 4 * self._objects.index.size * len(self._key.wanted)
 
     @property
     def unseen(self) -> int:
@@ -68,7 +78,7 @@ class ClipWork:
         """A tile's part of the tracking; `read` gives its frame at a step."""
         wanted = frozenset(step for step in self.steps() if self._offset(step) in self._key.wanted)
         past, future = len(self._outward[-1]), len(self._outward[1])
-        return Task(self._key.name, tile.objects, past, future, read, wanted)
+        return Task(self._key.name, tile.objects, past, future, read, wanted, tile.own)
 
     def add(self, tile: int, tracked: Tracked) -> tuple[int, Propagated] | None:
         """Take in what came of a tile; offset and label once a wanted frame's tiles are all in."""
@@ -122,7 +132,7 @@ class Jumps:
         return self._largest.copy()
 
 
-def _tile(objects: Objects, columns: slice, side: int) -> Tile:
+def _tile(objects: Objects, columns: slice, own: tuple[float, float], side: int) -> Tile:
     part = Objects(objects.index[:, columns], objects.train_ids)
     numbers = seen_at(part, side)
-    return Tile(columns, part.only(numbers), tuple(numbers))
+    return Tile(columns, own, part.only(numbers), tuple(numbers))

@@ -13,9 +13,11 @@ more: frames are numbered from the key frame outward, and memories are kept in b
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -75,6 +77,18 @@ class Tracker:
         All tasks are at work at once: give as many as fill a batch. Raises `UserError` where memory does not
         suffice for a single track, and where the model's output is not finite.
         """
+        try:
+            yield from self._track(tasks)
+        except RuntimeError as error:
+            # Batches that are too large are halved below; what memory all tracks share cannot be.
+            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                raise
+            raise UserError(
+                f"Memory does not suffice for {sum(len(task.objects) for task in tasks)} objects at a time: give the "
+                "job more, or track fewer (objects, least_area and most_things of propagation.sam2)."
+            ) from None
+
+    def _track(self, tasks: Sequence[Task]) -> Iterator[Tracked]:
         for number, task in enumerate(tasks):
             if not task.objects:
                 yield from _unclaimed(number, task)
@@ -88,13 +102,12 @@ class Tracker:
             return
         # The longest first, as the bank wants them.
         bank = Bank(self._model, sorted(ways, key=lambda way: -way[1]))
-        for rows, _, out in self._batches(tasks, bank.keys, functools.partial(self._remember, tasks)):
-            bank.add(0, rows.start, out)
+        for _ in self._batches(tasks, bank.keys, functools.partial(self._remember, bank, tasks)):
+            pass
         for step in range(1, bank.steps + 1):
             frames: dict[Run, FrameResult] = {}
             follow = functools.partial(self._follow, bank, step)
-            for rows, pieces, out in self._batches(tasks, bank.runs(step), follow):
-                bank.add(step, rows.start, out)
+            for pieces, out in self._batches(tasks, bank.runs(step), follow):
                 for piece in pieces:
                     if piece.run not in frames:
                         task = tasks[piece.run.task]
@@ -104,9 +117,9 @@ class Tracker:
                         yield frames.pop(piece.run).finish()
 
     def _remember(
-        self, tasks: Sequence[Task], rows: slice, pieces: Sequence[Piece], vision: dict[str, Any]
+        self, bank: Bank, tasks: Sequence[Task], rows: slice, pieces: Sequence[Piece], vision: dict[str, Any]
     ) -> dict[str, Any]:
-        """Take the objects' masks in the key frames for what the model has seen so far."""
+        """Take the objects' masks in the key frames for what the model has seen so far, and remember them."""
         side, device = self._model.image_size, self._device
         masks = torch.cat([squared_masks(tasks[p.run.task].objects, p.first, p.last, side, device) for p in pieces])
         out: dict[str, Any] = self._model.track_step(
@@ -127,6 +140,7 @@ class Tracker:
                 object_score_logits=out["object_score_logits"],
                 is_mask_from_pts=True,
             )
+        bank.add(0, rows.start, out)
         return out
 
     def _follow(
@@ -143,11 +157,12 @@ class Tracker:
             run_mem_encoder=rows.start < bank.remembers(step),
             **vision,
         )
+        bank.add(step, rows.start, out)
         return out
 
     def _batches(
         self, tasks: Sequence[Task], runs: Sequence[Run], work: _Work
-    ) -> Iterator[tuple[slice, list[Piece], dict[str, Any]]]:
+    ) -> Iterator[tuple[list[Piece], dict[str, Any]]]:
         """Do the `work` of a step's rows batch by batch; a run's frame is read and encoded when first needed."""
         frames: dict[Run, NDArray[np.uint8]] = {}
         features: dict[Run, list[Tensor]] = {}
@@ -171,8 +186,8 @@ class Tracker:
                 self._halve(rows.stop - rows.start)
                 continue
             out.pop("pred_masks_high_res")
-            _check_finite(tasks, pieces, out)
-            yield rows, pieces, out
+            out["claiming"] = _claiming(tasks, pieces, out)
+            yield pieces, out
             for piece in pieces:
                 if piece.completes:
                     del features[piece.run]
@@ -239,7 +254,13 @@ def squared_masks(objects: Objects, first: int, last: int, side: int, device: to
 def seen_at(objects: Objects, side: int) -> list[int]:
     """The numbers of the objects that are there at all at the model's size: the others would be tracked for nothing."""
     present = np.unique(objects.index[objects.index >= 0]).tolist()
-    return [n for n in present if squared_masks(objects, n, n + 1, side, torch.device("cpu")).any()]
+    # Where all around is one object, it is one in the smaller picture too: only the others need be resized to see.
+    down, across = (2 * math.ceil(1.5 * max(1, length / side)) + 3 for length in objects.size)
+    around = np.ones((down, across), np.uint8)
+    alike = cv2.erode(objects.index, around) == cv2.dilate(objects.index, around)
+    surely = set(np.unique(objects.index[alike]).tolist())
+    cpu = torch.device("cpu")
+    return [n for n in present if n in surely or squared_masks(objects, n, n + 1, side, cpu).any()]
 
 
 def _tokens(maps: Tensor) -> Tensor:
@@ -247,13 +268,19 @@ def _tokens(maps: Tensor) -> Tensor:
     return maps.flatten(2).permute(2, 0, 1)
 
 
-def _check_finite(tasks: Sequence[Task], pieces: Sequence[Piece], out: Mapping[str, Any]) -> None:
-    """Raise `UserError` where a row is not finite: a score that is no number would pass for an absent object."""
+def _claiming(tasks: Sequence[Task], pieces: Sequence[Piece], out: Mapping[str, Any]) -> list[bool]:
+    """Whether each row's mask claims anything.
+
+    Raises `UserError` where a row is not finite: a score that is no number would pass for an absent object.
+    """
     keys = ("pred_masks", "object_score_logits", "obj_ptr")
-    finite = torch.stack([out[key].flatten(1).isfinite().all(dim=1) for key in keys]).all(dim=0).tolist()
+    all_finite = torch.stack([out[key].flatten(1).isfinite().all(dim=1) for key in keys]).all(dim=0)
+    # One copy from the device for both.
+    finite, claiming = torch.stack([all_finite, (out["pred_masks"].flatten(1) > 0).any(dim=1)]).tolist()
     for piece in pieces:
         if not all(finite[piece.rows]):
             raise UserError(
                 f"SAM 2 gave numbers that are not finite for {tasks[piece.run.task].name} at offset "
                 f"{piece.run.offset}: check the weights, and use float32 where it was bfloat16."
             )
+    return list(claiming)

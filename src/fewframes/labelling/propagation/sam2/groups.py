@@ -18,6 +18,9 @@ from fewframes.labelling.propagation.sam2.reading import Reader
 from fewframes.labelling.propagation.sam2.settings import Sam2Settings
 from fewframes.labelling.propagation.sam2.setup import Setup
 
+_MOST_HELD = 2**30
+"""Bytes of results that a group may hold: 6 clips of 20 frames of 2048x1024, whose results all come at the end."""
+
 
 def track_all(
     keys: Iterable[KeyFrame], setup: Setup, settings: Sam2Settings, policy: Policy, classes: ClassTable
@@ -38,12 +41,13 @@ def track_all(
             clip = ClipWork(position, key, objects, settings.tiles, setup.side, policy)
             unseen += clip.unseen
             group.append(clip)
-            if sum(clip.tracks for clip in group) >= setup.tracks_at_once:
+            held = sum(clip.bytes_held for clip in group)
+            if sum(clip.tracks for clip in group) >= setup.tracks_at_once or held >= _MOST_HELD:
                 yield from _track(group, setup, reader)
                 group = []
         yield from _track(group, setup, reader)
     if unseen:
-        say(f"sam2: {unseen} objects were too small or thin to be tracked at {setup.side} px.")
+        say(f"sam2: objects too small or thin to be tracked at {setup.side} px: {unseen}.")
 
 
 def _track(group: Sequence[ClipWork], setup: Setup, reader: Reader) -> Iterator[tuple[int, int, Propagated]]:

@@ -28,24 +28,25 @@ class Merger:
         self._second = torch.zeros(size, device=device)
         self._train_id = -1
         self._of_class: Tensor | None = None
-        self._whose = self._winner.new_tensor(-1)
+        self._whose: Tensor | int = -1
 
-    def add(self, logits: Tensor, first: int, train_ids: Sequence[int]) -> None:
+    def add(self, logits: Tensor, claiming: Sequence[bool], first: int, train_ids: Sequence[int]) -> None:
         """Take in objects, `first` the number of the first one.
 
-        `logits` are `float32 [N, h, w]`, upsampled one by one (bilinear, as the predictor does).
+        `logits` are `float32 [N, h, w]`, upsampled one by one (bilinear, as the predictor does); `claiming` says which
+        of them are above 0 anywhere.
         """
-        claims = (logits.flatten(1).amax(dim=1) > 0).tolist()
-        for number, (low, train_id, claiming) in enumerate(zip(logits, train_ids, claims, strict=True), first):
-            if not claiming:  # nowhere above 0 once interpolated either
+        for number, (low, train_id, claims) in enumerate(zip(logits, train_ids, claiming, strict=True), first):
+            if not claims:  # nowhere above 0 once interpolated either
                 continue
             mask = F.interpolate(low[None, None], self._best.shape, mode="bilinear", align_corners=False)[0, 0]
             if train_id != self._train_id or self._of_class is None:
                 self._fold()
-                self._train_id, self._of_class, self._whose = train_id, mask, self._winner.new_tensor(number)
+                self._train_id, self._of_class, self._whose = train_id, mask, number
             else:
                 ahead = mask > self._of_class
-                self._whose = torch.where(ahead, self._winner.new_tensor(number), self._whose)
+                whose = self._whose if isinstance(self._whose, Tensor) else torch.full_like(self._winner, self._whose)
+                self._whose = whose.masked_fill_(ahead, number)
                 torch.maximum(self._of_class, mask, out=self._of_class)
 
     def finish(self) -> Merged:
@@ -58,7 +59,11 @@ class Merger:
         """Let the class that is now complete compete with those before it."""
         logits, self._of_class = self._of_class, None
         if logits is not None:
-            self._winner = torch.where(logits > self._best, self._whose, self._winner)
+            ahead = logits > self._best
+            if isinstance(self._whose, Tensor):
+                self._winner = torch.where(ahead, self._whose, self._winner)
+            else:
+                self._winner.masked_fill_(ahead, self._whose)
             torch.maximum(self._second, torch.minimum(self._best, logits), out=self._second)
             torch.maximum(self._best, logits, out=self._best)
 
@@ -67,7 +72,7 @@ class FrameResult:
     """One frame's result, while its objects come in, in order."""
 
     def __init__(self, task: Task, run: Run, device: torch.device, keep_logits: bool) -> None:
-        self._train_ids, self._run, self._keep_logits = task.objects.train_ids, run, keep_logits
+        self._task, self._run, self._keep_logits = task, run, keep_logits
         self._merger = Merger(task.objects.size, device) if task.wants(run.offset) else None
         self._presence: list[Tensor] = []
         self._area: list[Tensor] = []
@@ -77,9 +82,11 @@ class FrameResult:
         """Take in a piece, given what `track_step` put out for the batch that holds it."""
         logits = out["pred_masks"][piece.rows, 0]
         if self._merger:
-            self._merger.add(logits.float(), piece.first, self._train_ids[piece.first : piece.last])
+            train_ids = self._task.objects.train_ids[piece.first : piece.last]
+            self._merger.add(logits.float(), out["claiming"][piece.rows], piece.first, train_ids)
         self._presence.append(out["object_score_logits"][piece.rows, 0].float().sigmoid())
-        self._area.append((logits > 0).float().mean(dim=(1, 2)))
+        left, right = (round(share * logits.shape[2]) for share in self._task.measured)
+        self._area.append((logits[:, :, left:right] > 0).sum(dim=(1, 2)) / logits[0].numel())
         if self._keep_logits:
             self._logits.append(logits.clone())
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fewframes.core.labels import IGNORE, ClassTable
+from fewframes.core.labels import ClassTable
 from fewframes.labelling.things import find_things
 
 MAPPINGS = ("panoptic", "class", "component")
@@ -32,10 +32,6 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.train_ids)
-
-    def label(self, index: NDArray[np.int16]) -> NDArray[np.uint8]:
-        """Train ids, `uint8 [H, W]`, of a map of these objects' numbers; 255 where that is -1."""
-        return np.array([*self.train_ids, IGNORE], np.uint8)[index]
 
     def only(self, kept: Sequence[int]) -> Objects:
         """These of the objects, numbered anew in their order."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fewframes.core.labels import IGNORE
 from fewframes.labelling.propagation import Propagated
+from fewframes.labelling.propagation.layers import labels_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,6 @@ def claimed(made: Propagated, policy: Policy) -> NDArray[np.uint8]:
     doubted = made.objects["presence"] < policy.min_presence
     if policy.max_jump:
         doubted |= made.objects["jump"] > policy.max_jump
-    label_of = np.append(np.where(doubted, IGNORE, made.objects["train_id"]), IGNORE).astype(np.uint8)
-    label = label_of[made.maps["object"]]
+    label = labels_of(made.maps["object"], np.where(doubted, np.uint8(IGNORE), made.objects["train_id"]))
     label[made.maps["confidence"] < 255 * policy.min_confidence] = IGNORE
     return label

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fewframes.core.labels import ClassTable
 from fewframes.labelling.propagation import KeyFrame, Propagated
-from fewframes.labelling.propagation.sam2.checkpoint import chosen_weights, config_digest
+from fewframes.labelling.propagation.sam2.checkpoint import RANDOM, chosen_weights, config_digest
 from fewframes.labelling.propagation.sam2.policy import Policy, claimed
 from fewframes.labelling.propagation.sam2.settings import Housekeeping, Sam2Settings
 
@@ -29,11 +29,16 @@ class Sam2Propagator:
     @property
     def settings(self) -> Mapping[str, Any]:
         """All that decides the masks; weights and configuration by content, wherever they lie."""
-        by_content = {
-            "weights": self._weights.sha256 if self._weights else "random",
+        decisive = asdict(self._settings)
+        decisive |= {
+            "weights": self._weights.sha256 if self._weights else RANDOM,
             "config": config_digest(self._config),
         }
-        return asdict(self._settings) | by_content
+        if self._weights:
+            del decisive["seed"]
+        if self._settings.objects == "class":
+            del decisive["least_area"], decisive["most_things"]
+        return decisive
 
     @property
     def policy(self) -> Mapping[str, Any]:

@@ -6,6 +6,9 @@ Imports nothing that is slow to start, as every worker process imports it.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -47,6 +50,18 @@ def read_part(part: FramePart) -> NDArray[np.uint8]:
     return squared(np.ascontiguousarray(read_frame(part.path, part.size)[:, part.columns]), part.side)
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone: else it would wait for work, and hold the log open."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # it is a worker
+
+    def wait() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 class Reader:
     """Reads frames ahead, in `workers` processes, or where that is 0 in one thread (decoding lets others run)."""
 
@@ -54,7 +69,9 @@ class Reader:
         self._limit = _AHEAD * max(1, workers)
         # Not forked: a process that has used a GPU must not be.
         spawn = multiprocessing.get_context("spawn")
-        self._pool: Executor = ProcessPoolExecutor(workers, spawn) if workers else ThreadPoolExecutor(1)
+        self._pool: Executor = (
+            ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent) if workers else ThreadPoolExecutor(1)
+        )
 
     def __enter__(self) -> Reader:
         return self
@@ -74,12 +91,12 @@ class Reader:
             return False
 
         def take(key: K) -> NDArray[np.uint8]:
-            while key not in reading and read_on():
-                pass
-            frame = reading.pop(key)
-            while len(reading) < self._limit and read_on():
-                pass
             try:
+                while key not in reading and read_on():
+                    pass
+                frame = reading.pop(key)
+                while len(reading) < self._limit and read_on():
+                    pass
                 return frame.result()
             except BrokenProcessPool:
                 raise UserError(

@@ -43,7 +43,7 @@ def set_up(settings: Sam2Settings, run: Housekeeping, weights: Weights | None, c
     gpu = run.device != "cpu" and torch.cuda.is_available()
     if run.threads and not gpu:
         torch.set_num_threads(run.threads)
-    half = settings.precision == "bfloat16" or (settings.precision == "auto" and gpu and torch.cuda.is_bf16_supported())
+    half = settings.precision == "bfloat16" or (settings.precision == "auto" and gpu and _has_bfloat16())
     path = weights.path if weights else None
     model = build_model(config, path, image_size=settings.image_size or None, seed=settings.seed)
     tracker = Tracker(
@@ -57,3 +57,8 @@ def set_up(settings: Sam2Settings, run: Housekeeping, weights: Weights | None, c
     notes = {"device": device, "precision": precision, "torch": torch.__version__, "sam2": version("sam2")}
     readers = max(1, min(run.threads - 1, _MOST_READERS)) if gpu else 0
     return Setup(tracker, side, _BATCHES * tracker.max_batch if gpu else 1, readers, notes)
+
+
+def _has_bfloat16() -> bool:
+    # Older GPUs emulate it, slower than float32.
+    return torch.cuda.is_bf16_supported(including_emulation=False)

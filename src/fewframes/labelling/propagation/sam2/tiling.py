@@ -24,6 +24,15 @@ def tile_columns(width: int, tiles: int) -> list[slice]:
     return [slice(left, left + wide) for left in lefts]
 
 
+def own_share(columns: Sequence[slice], tile: int) -> tuple[float, float]:
+    """The part of a tile, as shares of its width, that is its own: what it shares is parted in the middle."""
+    own = columns[tile]
+    left = (own.start + columns[tile - 1].stop) / 2 if tile else own.start
+    right = (own.stop + columns[tile + 1].start) / 2 if tile + 1 < len(columns) else own.stop
+    wide = own.stop - own.start
+    return (left - own.start) / wide, (right - own.start) / wide
+
+
 def stitched(parts: Sequence[Merged], columns: Sequence[slice], numbers: Sequence[Sequence[int]]) -> Merged:
     """One frame from its tiles; `numbers` are the frame's numbers of each tile's objects.
 

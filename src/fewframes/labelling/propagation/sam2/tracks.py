@@ -20,8 +20,8 @@ class Task:
 
     `read` gives the frame at an offset from `-past` to `future` as `reading.squared` makes it, `uint8 [S, S, 3]`,
     S the model's image size. It is asked once for each, first for 0, then step by step outward; where
-    there are no objects, not at all. Masks are merged at the `wanted` offsets alone, all where it is None. `name` is
-    for messages.
+    there are no objects, not at all. Masks are merged at the `wanted` offsets alone, all where it is None. Their
+    area is measured from one share of the width to another. `name` is for messages.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Task:
     future: int
     read: Callable[[int], NDArray[np.uint8]]
     wanted: frozenset[int] | None = None
+    measured: tuple[float, float] = (0.0, 1.0)
 
     def wants(self, offset: int) -> bool:
         """Whether masks are merged at this offset."""
@@ -125,7 +126,8 @@ class Bank:
             if run.task not in first:
                 first[run.task] = sum(key.objects for key in self.keys)
                 self.keys.append(Run(run.task, 0, run.objects))
-        self._key_rows = torch.cat([first[run.task] + torch.arange(run.objects) for run, _ in ways])
+        device = next(model.parameters()).device
+        self._key_rows = torch.cat([first[run.task] + torch.arange(run.objects) for run, _ in ways]).to(device)
         # A step looks back less than this far (SAM2Base._prepare_memory_conditioned_features), its last batch too.
         self._reach = model.num_maskmem * model.memory_temporal_stride_for_eval
         self._features: dict[int, Tensor] = {}
@@ -159,7 +161,7 @@ class Bank:
 
     def recall(self, rows: slice) -> dict[str, dict[int, dict[str, Any]]]:
         """The outputs of the earlier steps for the `rows` of the current one, as `track_step` takes them."""
-        key_rows = self._key_rows[rows].to(self._pointers[0].device)
+        key_rows = self._key_rows[rows]
         key = self._output(self._features[0][key_rows], self._pointers[0][key_rows])
         since = {}
         for step, pointers in self._pointers.items():
