@@ -47,9 +47,9 @@ from fewframes.core.clips import Clip, write_clips
 from fewframes.core.files import ContentHashes, read_csv
 from fewframes.core.labelfile import read_label_layer
 from fewframes.core.labels import IGNORE, load_class_table
+from fewframes.labelling.models.sam2 import model_config
 from fewframes.labelling.propagation import driver
 from fewframes.labelling.propagation.sam2 import clipwork, groups, merging, reading, settings, setup
-from fewframes.labelling.propagation.sam2.model import model_config
 from fewframes.labelling.propagation.sam2.objects import Objects, find_objects
 
 CITYSCAPES = load_class_table("cityscapes")

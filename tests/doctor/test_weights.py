@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from fewframes.core.weights import published
-from fewframes.labelling.propagation.sam2 import model as sam2
-from fewframes.labelling.propagation.sam2.model import build_model, model_config
+from fewframes.labelling.models import sam2
+from fewframes.labelling.models.sam2 import build_model, model_config
 
 TINY = published("sam2.1_hiera_tiny")
 UNFETCHED = "published weights that are not fetched yet"

@@ -211,5 +211,5 @@ def test_refinement_makes_a_label_and_finds_it_again(root):
 
 def test_a_coarse_label_of_another_size_is_named(root):
     Image.new("L", (80, 32)).save(root / "coarse.png")
-    with pytest.raises(UserError, match=r"coarse\.png and its image 000003\.png differ in size"):
+    with pytest.raises(UserError, match=r"000003\.png is 160x64 but its coarse label is "):
         refine(root)

@@ -132,7 +132,7 @@ def test_none_returns_the_coarse_label_in_its_own_memory():
 
 
 def test_unknown_methods_and_settings_are_named():
-    with pytest.raises(UserError, match=r"method 'sam' is unknown: choose one of grabcut, none"):
+    with pytest.raises(UserError, match=r"method 'sam' is unknown: choose one of sam_points, .*, grabcut, none"):
         build_refiner("sam", {}, CLASSES)
     with pytest.raises(UserError, match=r"'reech' is not a setting of refinement 'grabcut': choose among reach"):
         build_refiner("grabcut", {"reech": 1}, CLASSES)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from fewframes.core.errors import UserError
 from fewframes.core.images import read_image
+from fewframes.labelling.models.sam2 import build_model, model_config, normalised
 from fewframes.labelling.propagation.sam2.engine import Tracker
 from fewframes.labelling.propagation.sam2.merging import Merger
-from fewframes.labelling.propagation.sam2.model import build_model, model_config, normalised
 from fewframes.labelling.propagation.sam2.objects import Objects
 from fewframes.labelling.propagation.sam2.reading import squared
 from fewframes.labelling.propagation.sam2.tracks import Task

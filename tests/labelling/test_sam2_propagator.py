@@ -21,11 +21,11 @@ from fewframes.core.errors import UserError
 from fewframes.core.labelfile import read_label_layer, read_layer, read_provenance
 from fewframes.core.labels import load_class_table
 from fewframes.labelling.methods import RANDOM_WEIGHTS
+from fewframes.labelling.models.sam2 import build_model
 from fewframes.labelling.propagation import KeyFrame, Propagated, build_propagator
 from fewframes.labelling.propagation.driver import propagate_shard
 from fewframes.labelling.propagation.sam2 import engine, setup
 from fewframes.labelling.propagation.sam2.clipwork import Jumps
-from fewframes.labelling.propagation.sam2.model import build_model
 from fewframes.labelling.propagation.sam2.objects import Objects
 from fewframes.labelling.propagation.sam2.policy import Policy, claimed
 from fewframes.labelling.propagation.sam2.reading import FramePart, Reader, read_part

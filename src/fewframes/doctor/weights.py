@@ -11,7 +11,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.weights import Published, check_weights
 from fewframes.doctor.case import Case
 from fewframes.doctor.report import FAULT, WARNING, Group
-from fewframes.labelling.propagation.sam2.checkpoint import RANDOM, chosen_weights, published_config, published_weights
+from fewframes.labelling.models.checkpoint import RANDOM, chosen_weights, published_config, published_weights
 
 _FLOAT = 4
 """Bytes a number: networks are kept in 32 bits."""
@@ -46,7 +46,8 @@ def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
 def _examine_sam2(group: Group, block: Mapping[str, Any], folder: str) -> str:
     """Check `propagation.sam2`, whose published weights lie in `folder`; returns what it is in a few words."""
     # It takes seconds to import, and only a study with SAM 2 needs it.
-    from fewframes.labelling.propagation.sam2.model import build_model, load_weights
+    from fewframes.labelling.models.loading import load_weights
+    from fewframes.labelling.models.sam2 import build_model
 
     name, config = block["weights"], block["config"]
     path = None
@@ -71,7 +72,7 @@ def _examine_sam2(group: Group, block: Mapping[str, Any], folder: str) -> str:
         return ""
     if path is not None:
         try:
-            load_weights(model, path, config)
+            load_weights(model, path, f"SAM 2 configuration {config}", within="model")
         except UserError as error:
             group.refused("weights that do not fit", str(path), error)
     return f"sam2: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} million numbers, {name} as {config}"

@@ -16,7 +16,7 @@ from fewframes.datasets import MEASURED_ONLY
 from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
-from fewframes.labelling.propagation.sam2.checkpoint import RANDOM, check_configured, published_weights
+from fewframes.labelling.models.checkpoint import RANDOM, check_configured, published_weights
 
 _HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256", "max_batch", "device")
 """Settings that change how a stage runs, never what comes out: changing them must make nothing due."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,42 +13,71 @@ from numpy.typing import NDArray
 from fewframes.core.labels import ClassTable
 from fewframes.labelling.methods import method_module
 
-METHODS = ("grabcut", "none")
-"""Known methods; each is a module of this room with a function `build(settings, classes)`."""
+METHODS = ("sam_points", "sam_points_guarded", "sam_box", "automask", "grabcut", "none")
+"""Known methods; each is a module of this room with a function `build(settings, classes, housekeeping)`."""
+
+
+@dataclass(frozen=True)
+class CoarseImage:
+    """An image with its coarse label, `uint8 [H, W]` train ids, 255 = ignore.
+
+    `instances` is its instance map, `int32 [H, W]`, where the dataset has one (`labelling.things` says how it is read).
+    `name` is for messages, and seeds what is drawn at random.
+    """
+
+    name: str
+    image: Path
+    coarse: NDArray[np.uint8]
+    instances: NDArray[np.int32] | None
 
 
 @dataclass(frozen=True)
 class Refined:
     """The label made from one coarse one: `label` is `uint8 [H, W]` train ids, 255 = ignore.
 
-    `maps` are further `[H, W]` arrays by name. `counts` says what became of the objects: `refined` of them
-    have a new mask, `kept` their coarse one because the method's result was implausible.
+    `maps` are further `[H, W]` arrays by name, `objects` columns of a table of the objects, arrays `[N]` by name.
+    `counts` says what became of the objects: `refined` of them have a new mask, `kept` their coarse one because the
+    method's result was implausible.
     """
 
     label: NDArray[np.uint8]
     maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    objects: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Refiner(Protocol):
-    """Makes a coarse label better."""
+    """Makes coarse labels better."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All its settings, defaults too: part of what its labels are known by."""
+        """All that decides its labels, defaults too: part of what they are known by."""
         ...
 
-    def refine(
-        self, image: NDArray[np.uint8], coarse: NDArray[np.uint8], instances: NDArray[np.int32] | None
-    ) -> Refined:
-        """Refine one label.
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What else is worth keeping with the labels, such as the device; nothing is known by it."""
+        ...
 
-        `image` is RGB `uint8 [H, W, 3]`, `coarse` its label, `uint8 [H, W]` train ids, `instances` its
-        instance map, `int32 [H, W]`, where the dataset has one (`labelling.things` says how it is read).
+    @property
+    def random_weights(self) -> bool:
+        """Whether its labels come from a network with random weights, and mean nothing."""
+        ...
+
+    def refine_all(self, images: Iterable[CoarseImage]) -> Iterator[tuple[int, Refined]]:
+        """Yield the position of an image among `images`, and what was made of it.
+
+        Images are taken as they are needed, a few at a time where the method works on several at once.
         """
         ...
 
 
-def build_refiner(method: str, settings: Mapping[str, Any], classes: ClassTable) -> Refiner:
-    """The refiner of that name; raises `UserError` for an unknown method, setting or value."""
-    return method_module("refinement", method, METHODS).build(settings, classes)
+def build_refiner(
+    method: str, settings: Mapping[str, Any], classes: ClassTable, housekeeping: Mapping[str, Any] | None = None
+) -> Refiner:
+    """The refiner of that name; raises `UserError` for an unknown method, setting or value.
+
+    `housekeeping` are settings that change how it runs, never what comes out.
+    """
+    refiner: Refiner = method_module("refinement", method, METHODS).build(settings, classes, housekeeping or {})
+    return refiner

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.labelling.methods import at_least, parse_settings
 from fewframes.labelling.refinement import Refined
+from fewframes.labelling.refinement.onebyone import OneByOne
 from fewframes.labelling.things import ThingMask, find_things
 
 _NAME = "refinement 'grabcut'"
@@ -47,7 +48,7 @@ class GrabCutSettings:
     iterations: int = 1
 
 
-class GrabCutRefiner:
+class GrabCutRefiner(OneByOne):
     """Refines the objects of the classes `train_ids`; equal inputs give equal labels."""
 
     def __init__(self, settings: GrabCutSettings, train_ids: tuple[int, ...]) -> None:
@@ -65,7 +66,7 @@ class GrabCutRefiner:
     def refine(
         self, image: NDArray[np.uint8], coarse: NDArray[np.uint8], instances: NDArray[np.int32] | None
     ) -> Refined:
-        """See `Refiner`."""
+        """See `OneByOne`."""
         label = coarse.copy()
         counts = {"refined": 0, "kept": 0}
         for thing in sorted(find_things(coarse, instances, self._train_ids), key=lambda t: -t.area):
@@ -106,6 +107,6 @@ class GrabCutRefiner:
         return grown if grown.area <= self._settings.max_growth * thing.area else None
 
 
-def build(settings: Mapping[str, Any], classes: ClassTable) -> GrabCutRefiner:
+def build(settings: Mapping[str, Any], classes: ClassTable, _housekeeping: Mapping[str, Any]) -> GrabCutRefiner:
     """The refiner `grabcut`."""
     return GrabCutRefiner(parse_settings(GrabCutSettings, settings, _NAME), classes.refined_train_ids)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from fewframes.core.labels import ClassTable
 from fewframes.labelling.methods import parse_settings
 from fewframes.labelling.refinement import Refined
+from fewframes.labelling.refinement.onebyone import OneByOne
 
 
 @dataclass(frozen=True)
-class NoRefiner:
+class NoRefiner(OneByOne):
     """Leaves the label alone; it has no settings."""
 
     @property
@@ -30,6 +31,6 @@ class NoRefiner:
         return Refined(coarse.copy())
 
 
-def build(settings: Mapping[str, Any], classes: ClassTable) -> NoRefiner:
+def build(settings: Mapping[str, Any], _classes: ClassTable, _housekeeping: Mapping[str, Any]) -> NoRefiner:
     """The refiner `none`."""
     return parse_settings(NoRefiner, settings, "refinement 'none'")

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
+from fewframes.labelling.models.sam2 import normalised
 from fewframes.labelling.propagation.sam2.merging import FrameResult
-from fewframes.labelling.propagation.sam2.model import normalised
 from fewframes.labelling.propagation.sam2.objects import Objects
 from fewframes.labelling.propagation.sam2.tracks import Bank, Merged, Piece, Run, Task, Tracked, pieces_of
 

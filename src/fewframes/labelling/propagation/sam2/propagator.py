@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.labels import ClassTable
+from fewframes.labelling.models.checkpoint import RANDOM, chosen_weights, config_digest
 from fewframes.labelling.propagation import KeyFrame, Propagated
-from fewframes.labelling.propagation.sam2.checkpoint import RANDOM, chosen_weights, config_digest
 from fewframes.labelling.propagation.sam2.policy import Policy, claimed
 from fewframes.labelling.propagation.sam2.settings import Housekeeping, Sam2Settings
 

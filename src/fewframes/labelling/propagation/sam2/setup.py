@@ -11,8 +11,8 @@ import torch
 from fewframes.core.errors import UserError
 from fewframes.core.progress import say
 from fewframes.core.weights import Weights
+from fewframes.labelling.models.sam2 import build_model
 from fewframes.labelling.propagation.sam2.engine import Tracker
-from fewframes.labelling.propagation.sam2.model import build_model
 from fewframes.labelling.propagation.sam2.settings import Housekeeping, Sam2Settings
 
 _BATCHES = 2

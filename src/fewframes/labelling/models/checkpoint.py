@@ -1,4 +1,4 @@
-"""Which weights and which configuration a study names. Nothing here needs torch: loading is in `model`."""
+"""Which weights and which configuration a study names. Nothing here needs torch: loading is in `loading`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from fewframes.core.weights import Published, Weights, registry, resolve
 RANDOM = "random"
 """In place of weights: numbers drawn at random, with which labels mean nothing."""
 
-_PACKAGE = "sam2"
+SAM, SAM2 = "segment-anything", "sam2"
+"""The packages whose weights these are."""
 
 
-def chosen_weights(weights: str, config: str, folder: Path) -> tuple[Weights | None, str]:
-    """The file of weights and the configuration that `propagation.sam2.weights` and `.config` name.
+def chosen_weights(
+    weights: str, config: str, folder: Path, package: str = SAM2, key: str = "propagation.sam2"
+) -> tuple[Weights | None, str]:
+    """The file of weights and the configuration that a method's `weights` and `config` name.
 
     `weights` is a published name (the file lies in `folder`), a local file (.pt, .pth, .safetensors), or `random`, for
     which there is no file. The configuration is `config`, or the one that the weights were published for, where
@@ -30,31 +33,29 @@ def chosen_weights(weights: str, config: str, folder: Path) -> tuple[Weights | N
     published_weights(weights)  # before a file that could not be used is missed
     found = resolve(weights, folder)
     if found.published is not None:
-        _check_package(found.published, weights)
+        _check_package(found.published, weights, package, key)
         return found, config or published_config(found.published)
     if not config:
         raise UserError(
-            f"{weights} is no published file, so that nothing tells which model it is of: set propagation.sam2.config."
+            f"{weights} is no published file, so that nothing tells which model it is of: set {key}.config."
         )
     return found, config
 
 
-def check_configured(config: str) -> None:
+def check_configured(config: str, key: str = "propagation.sam2") -> None:
     """Raise `UserError` where no configuration is named, as one must be for random weights."""
     if not config:
-        raise UserError(
-            "Random weights have no configuration of their own: set propagation.sam2.config (`small` for tests)."
-        )
+        raise UserError(f"Random weights have no configuration of their own: set {key}.config (`small` for tests).")
 
 
-def published_weights(weights: str) -> Published | None:
+def published_weights(weights: str, package: str = SAM2, key: str = "propagation.sam2") -> Published | None:
     """The published weights of that name, which can be fetched; None for a local file and for `random`.
 
     Raises `UserError` for the name of another package's weights.
     """
     entry = registry().get(weights)
     if entry is not None:
-        _check_package(entry, weights)
+        _check_package(entry, weights, package, key)
     return entry
 
 
@@ -77,11 +78,10 @@ def config_digest(config: str) -> str:
     return digest(yaml.safe_dump(content.get("model") if isinstance(content, dict) else content))
 
 
-def _check_package(entry: Published, weights: str) -> None:
-    if entry.package != _PACKAGE:
+def _check_package(entry: Published, weights: str, package: str, key: str) -> None:
+    if entry.package != package:
         which = f"{weights} are" if weights == entry.name else f"{weights} is {entry.name},"
-        ours = [e.name for e in registry().values() if e.package == _PACKAGE]
+        ours = [e.name for e in registry().values() if e.package == package]
         raise UserError(
-            f"{which} weights of {entry.package}, not of {_PACKAGE}: set propagation.sam2.weights to one of "
-            f"{', '.join(ours)}."
+            f"{which} weights of {entry.package}, not of {package}: set {key}.weights to one of {', '.join(ours)}."
         )

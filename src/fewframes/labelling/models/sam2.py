@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 import yaml
 from hydra.errors import InstantiationException
@@ -26,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
+from fewframes.labelling.models.loading import load_weights
 
 SIZES = tuple(f"{version}_hiera_{size}" for version in ("sam2.1", "sam2") for size in ("t", "s", "b+", "l"))
 """The package's configurations by name."""
@@ -108,38 +107,8 @@ def build_model(config: str, weights: Path | None = None, *, image_size: int | N
         reason = next(iter(str(cause).splitlines()), type(cause).__name__)  # a bare assertion says nothing
         raise UserError(f"The SAM 2 configuration {config} cannot be built ({reason}): correct it.") from error
     if weights is not None:
-        load_weights(model, weights, config)
+        load_weights(model, weights, f"SAM 2 configuration {config}", within="model")
     return model.eval().requires_grad_(False)
-
-
-def load_weights(model: nn.Module, path: Path, config: str) -> None:
-    """Load a file of weights into a model of the configuration `config`, which is named where they do not fit.
-
-    A file `.safetensors` is the state dictionary itself, any other is PyTorch's and has it as `model`, as Meta
-    publishes it; only tensors are read, no code is run. Raises `UserError` for weights that are absent, damaged or
-    of another model.
-    """
-    try:
-        state = (
-            safetensors.torch.load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)["model"]
-        )
-        reason = _misfit(model.state_dict(), state)
-        if not reason:
-            model.load_state_dict(state)
-            return
-    except FileNotFoundError:
-        raise UserError(f"The weights {path} do not exist: correct their path.") from None
-    except pickle.UnpicklingError:
-        # In place of torch's words, which advise to run what the file holds.
-        reason = "UnpicklingError, it is no file of PyTorch's, or holds more than tensors"
-    except Exception as error:  # torch.load fails in too many ways to list
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    raise UserError(
-        f"The weights {path} do not fit the SAM 2 configuration {config} ({reason}): "
-        "give the checkpoint of that configuration, whole."
-    )
 
 
 def normalised(frames: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
@@ -190,13 +159,3 @@ def _named(part: Any) -> Iterator[str]:
     elif isinstance(part, list):
         for value in part:
             yield from _named(value)
-
-
-def _misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """What keeps a state dictionary from being another's, in words; empty where nothing does."""
-    missing = [key for key in wanted if key not in given]
-    unexpected = [key for key in given if key not in wanted]
-    shapes = {key: (given[key].shape, wanted[key].shape) for key in wanted if key in given}
-    other = [f"{key}, {[*has]} for {[*needs]}" for key, (has, needs) in shapes.items() if has != needs]
-    found = {"Missing keys": missing, "unexpected keys": unexpected, "other shapes": other}
-    return "; ".join(f"{what}: {len(keys)}, the first {keys[0]}" for what, keys in found.items() if keys)

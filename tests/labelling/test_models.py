@@ -18,13 +18,14 @@ import torch
 from fewframes.core.errors import UserError
 from fewframes.core.fetching import fetch
 from fewframes.core.weights import Published, registry
-from fewframes.labelling.propagation.sam2.checkpoint import (
+from fewframes.labelling.models.checkpoint import (
     chosen_weights,
     config_digest,
     published_config,
     published_weights,
 )
-from fewframes.labelling.propagation.sam2.model import SIZES, build_model, load_weights
+from fewframes.labelling.models.loading import load_weights
+from fewframes.labelling.models.sam2 import SIZES, build_model
 
 SIDE = 128
 OURS = [name for name, entry in registry().items() if entry.package == "sam2"]
@@ -138,7 +139,7 @@ def test_random_weights_are_no_file_and_need_a_configuration(tmp_path):
 
 
 def test_choosing_takes_no_torch():
-    module = "fewframes.labelling.propagation.sam2.checkpoint"
+    module = "fewframes.labelling.models.checkpoint"
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'hydra', 'sam2'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -207,7 +208,7 @@ def test_weights_of_another_model_name_what_differs(state, tmp_path, suffix, cha
     before = {key: value.clone() for key, value in model.state_dict().items()}
     reason = reason.format(first=next(iter(state)))
     with pytest.raises(UserError, match=rf"other.{suffix} do not fit the SAM 2 configuration small {reason}: give the"):
-        load_weights(model, path, "small")
+        load_weights(model, path, "SAM 2 configuration small", within="model")
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 

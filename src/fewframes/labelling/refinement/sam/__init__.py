@@ -1,0 +1,1 @@
+"""What the methods share that prompt SAM: images embedded, prompts decoded in batches, masks painted."""

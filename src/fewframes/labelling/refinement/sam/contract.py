@@ -1,0 +1,62 @@
+"""What is asked of a segmenter, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts for N objects of one image, in its pixels (x to the right, y down).
+
+    `points` is `float32 [N, P, 2]` (x, y), `inside` `bool [N, P]`: whether a point is in the object or not. `boxes` is
+    `float32 [N, 4]` (left, top, right, bottom), or None. `masks` is `float32 [N, s, s]` logits, as `Decoded` has them,
+    on whatever device, or None.
+    """
+
+    points: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    boxes: NDArray[np.float32] | None = None
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Masks for N objects: `logits` `float32 [N, C, s, s]`, s a quarter of the model's side, C 1 or 3 (multimask).
+
+    `iou` is SAM's own estimate of each mask's IoU, `float32 [N, C]`.
+    """
+
+    logits: Tensor
+    iou: Tensor
+
+    def best(self) -> Decoded:
+        """The mask of the highest estimated IoU of each object: C is 1."""
+        chosen = self.iou.argmax(dim=1, keepdim=True)
+        index = chosen[..., None, None].expand(-1, -1, *self.logits.shape[2:])
+        return Decoded(self.logits.gather(1, index), self.iou.gather(1, chosen))
+
+
+class Segmenter(Protocol):
+    """SAM on its device."""
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> list[Any]:
+        """An embedding of each image, RGB `uint8 [H, W, 3]`, for the functions below; encoded in batches."""
+        ...
+
+    def decode(self, embedding: Any, prompts: Prompts, multimask: bool) -> Decoded:
+        """Masks for all prompts of an image, decoded in batches; equal to `SamPredictor.predict` one by one."""
+        ...
+
+    def upsampled(self, embedding: Any, logits: Tensor) -> Iterator[NDArray[np.bool_]]:
+        """Each of the masks `[N, s, s]` at the image's size, `bool [H, W]`, where its logit is above 0."""
+        ...
