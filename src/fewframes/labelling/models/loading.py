@@ -37,7 +37,7 @@ def load_weights(model: nn.Module, path: Path, what: str, within: str = "") -> N
         reason = "UnpicklingError, it is no file of PyTorch's, or holds more than tensors"
     except Exception as error:  # torch.load fails in too many ways to list
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    raise UserError(f"The weights {path} do not fit the {what} ({reason}): give the checkpoint of it, whole.")
+    raise UserError(f"The weights {path} do not fit the {what} ({reason}): give the checkpoint of that model, whole.")
 
 
 def _misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
