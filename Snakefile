@@ -49,6 +49,7 @@ rule all:
         run_files(),
         quality_files(),
         signal_files(),
+        refinement_files(),
         gallery_files(),
         table_files(),
         figure_files(),

@@ -1,17 +1,19 @@
 """SAM 2 propagation: a clip's labels on disk, by us and by the official video predictor, in the same process.
 
-Same weights (random, but every object counts as present), same JPEGs, since the predictor takes no PNGs, and 10 frames
+Same weights (random, but every object counts as present), same JPEGs, since the predictor takes no PNGs, 10 frames
 back and 10 on. Ours is what the workflow runs, `propagate_shard`: it hashes what it reads, makes the objects out of
 the key frame's label, and writes a label file with labels, confidence and objects. The predictor is driven as its
-notebook shows, `apply_postprocessing=False`, each direction with a memory of its own, and writes one label PNG a frame;
-three favours: the objects are given, the video is loaded once for both directions, and a frame's masks become a label
-at once instead of all being held until the end. Seconds are a clip's once the models are built, the best of the
-repeats; memory is what the process (on a GPU: its tensors) grew by over the loaded models, the worst of them.
+notebook shows, with `apply_postprocessing=False`, a memory for each direction, and one label PNG a frame; three
+favours: the objects are given, the video is loaded once for both directions, and a frame's masks become a label at
+once instead of all being held until the end. Seconds are a clip's once the models are built, the best of the repeats,
+also as the processor's time where others share it; memory is what the process (on a GPU: its tensors) grew by over
+the loaded models, the worst of the repeats. `claimed` is the share of the pixels that the predictor gives to an object,
+`alike` the share that both label the same.
 
-Of ours, seconds by stage follow, for the most objects. On a processor frames are decoded in a thread beside the rest,
-so that this stage is counted apart. On a GPU the stages are measured with a wait after each, and decoding, in processes
-of its own, is not: what counts is how long frames were waited for. Printed last: the official time and our memory, each
-over the other's, for the most objects.
+Seconds by stage follow, ours for the last number of objects. What goes on in threads beside the rest is no part of
+the sum; on a GPU the stages are measured with a wait after each, and frames are decoded in processes, which is not
+measured: what counts is how long they were waited for. Printed last, for the same objects: the official time and our
+memory, each over the other's. On a GPU give several clips and threads (`--clips 8 --threads 8`), and its peak.
 """
 
 from __future__ import annotations
@@ -215,6 +217,26 @@ def compared(mine: dict[tuple[str, int], NDArray[np.uint8]], case: Case) -> tupl
     return 100 * float(np.mean(claimed)), 100 * float(np.mean(alike))
 
 
+def compare(
+    case: Case, our_way: Callable[[], None], their_way: Callable[[], None] | None, repeats: int, device: torch.device
+) -> tuple[Spent, Spent]:
+    """Measure the two in turn and print a line of the table."""
+    us, them, likeness = Spent(), Spent(), ""
+    for _ in range(repeats):
+        us = us.best(measured(our_way, case, device))
+        if their_way:
+            mine = our_labels(case)
+            them = them.best(measured(their_way, case, device))
+            likeness = "{:7.1f} % {:6.2f} %".format(*compared(mine, case))
+            del mine
+    if not their_way:
+        print(f"{len(case.objects):7} {us.seconds:8.2f} s {us.processor:17.2f} s {us.memory:13.0f} MiB", flush=True)
+        return us, them
+    times = f"{us.seconds:8.2f} s {them.seconds:7.2f} s {us.processor:6.2f} {them.processor:6.2f} s"
+    print(f"{len(case.objects):7} {times} {us.memory:5.0f} {them.memory:5.0f} MiB {likeness}", flush=True)
+    return us, them
+
+
 class Stages:
     """Seconds by stage: of a call within another, the outer one's stage has none."""
 
@@ -296,7 +318,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--max-batch", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="on a GPU, of our processes that decode frames")
-    parser.add_argument("--ours-only", action="store_true", help="for more objects than the predictor has memory for")
+    parser.add_argument("--ours-only", action="store_true", help="for more objects than the predictor has time for")
     parser.add_argument("--peak", type=float, help="of the device, in TFLOP/s: prints the share of it that is reached")
     return parser.parse_args()
 
@@ -331,26 +353,15 @@ def main() -> None:
         f"{options.config} at {built.side} px, {options.clips} clip(s) of {2 * options.reach} frames of "
         f"{options.width}x{options.width // 2}, {built.notes['device']}, {built.notes['precision']}"
     )
-    print("objects      ours  official   of processor      ours official   claimed   alike")
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(setup, "set_up", lambda *_: built):
-        cases = [
-            make_case(Path(folder, str(count)), options.width, count, options.reach, options.clips)
-            for count in options.objects
-        ]
-        measured(functools.partial(ours, cases[0], chosen, run), cases[0], device)  # warms up
-        for case in cases:
+        first = make_case(Path(folder, "first"), options.width, 1, 1, 1)
+        measured(functools.partial(ours, first, chosen, run), first, device)  # warms up
+        print("objects      ours  official   of processor      ours official   claimed   alike")
+        for count in options.objects:
+            case = make_case(Path(folder, str(count)), options.width, count, options.reach, options.clips)
             our_way = functools.partial(ours, case, chosen, run)
-            us, them, likeness = Spent(), Spent(), ""
-            for _ in range(options.repeats):
-                us = us.best(measured(our_way, case, device))
-                mine = our_labels(case)
-                if predictor:
-                    them = them.best(measured(functools.partial(official, case, predictor, bfloat16), case, device))
-                    likeness = "{:7.1f} % {:6.2f} %".format(*compared(mine, case))
-                del mine
-            times = f"{us.seconds:8.2f} s {them.seconds:7.2f} s {us.processor:6.2f} {them.processor:6.2f} s"
-            print(f"{len(case.objects):7} {times} {us.memory:5.0f} {them.memory:5.0f} MiB {likeness}", flush=True)
-
+            their_way = functools.partial(official, case, predictor, bfloat16) if predictor else None
+            us, them = compare(case, our_way, their_way, options.repeats, device)
         stages = Stages(device)
         with stages.of(model):
             spent = measured(our_way, case, device)
@@ -359,7 +370,7 @@ def main() -> None:
             with FlopCounterMode(display=False) as flops:
                 measured(our_way, case, device)
             done = flops.get_total_flops() / case.clips / us.seconds / 1e12
-            print(f"\n{done:.2f} TFLOP/s in all, writing included: {100 * done / options.peak:.0f} % of the peak")
+            print(f"\n{done:.2f} TFLOP/s from file to file: {100 * done / options.peak:.1f} % of the peak")
     if predictor:
         print(
             f"\n{len(case.objects)} objects: official over ours, time: {them.seconds / us.seconds:.2f}; "

@@ -135,24 +135,31 @@ def refined_labels(method):
     return f"{STUDY.folder}/refined/{method}/labels.csv"
 
 
-def weights_of_method(wildcards):
-    """What tells that the weights are there which a propagation method needs, where it needs any."""
-    return STUDY.method_weights(wildcards.method)
+def weights_of_method(stage):
+    """What tells that the weights are there which a method of the stage needs, where it needs any."""
+    return lambda wildcards: STUDY.methods.waits_for(stage, wildcards.method)
 
 
-def threads_of_method(wildcards):
-    """Threads of a propagation: what needs weights decodes frames ahead of them, the others are single."""
-    return 4 if STUDY.needs_weights(wildcards.method) else 1
+def threads_of_method(stage):
+    """Threads of a method: what runs a network decodes images beside it, the others are single."""
+    return lambda wildcards: (
+        4 if STUDY.methods.needs_weights(stage, wildcards.method) else 1
+    )
 
 
-def gpu_of_method(wildcards):
-    """GPUs of a propagation."""
-    return int(STUDY.needs_gpu(wildcards.method))
+def gpu_of_method(stage):
+    """GPUs of a method."""
+    return lambda wildcards: int(STUDY.methods.needs_gpu(stage, wildcards.method))
 
 
 def labels_of_method(wildcards):
     """The pseudo-labels of a method."""
     return pseudo_labels(wildcards.method)
+
+
+def refined_labels_of_method(wildcards):
+    """The refined labels of a method."""
+    return refined_labels(wildcards.method)
 
 
 def every_measured_labels(wildcards):
@@ -296,6 +303,14 @@ def quality_files():
     return [*tables, f"{STUDY.folder}/figures/quality.png"] if tables else []
 
 
+def refinement_files():
+    """The tables of refined labels against fine ones."""
+    return [
+        f"{STUDY.folder}/quality/refinement/{method}.csv"
+        for method in STUDY.labelled["refined"]
+    ]
+
+
 def signal_files():
     """The tables of signals that need no truth, and their figure."""
     methods = STUDY.signalled
@@ -331,4 +346,4 @@ def figure_files():
 
 def stage_settings(stage):
     """The settings of the method in the wildcards, as canonical JSON."""
-    return lambda wildcards: STUDY.method_settings(stage, wildcards.method)
+    return lambda wildcards: STUDY.methods.settings(stage, wildcards.method)

@@ -8,20 +8,20 @@ OUTPUTS: pseudo/<method>/NNNN.csv, gathered in pseudo/<method>/labels.csv; undec
 rule propagate:
     input:
         shard=planned_shard("propagate"),
-        weights=weights_of_method,
+        weights=weights_of_method("propagation"),
     output:
         labels="<data>/pseudo/{method}/{shard}.csv",
     log:
         "<data>/logs/propagate/{method}/{shard}.log",
     benchmark:
         "<data>/benchmarks/propagate/{method}/{shard}.tsv"
-    threads: threads_of_method
+    threads: threads_of_method("propagation")
     resources:
-        gpu=gpu_of_method,
+        gpu=gpu_of_method("propagation"),
     params:
         settings=stage_settings("propagation"),
         # Asking for `threads` keeps a param out of the rerun triggers: this one must make nothing due.
-        housekeeping=lambda wildcards, threads: STUDY.method_housekeeping(
+        housekeeping=lambda wildcards, threads: STUDY.methods.housekeeping(
             "propagation", wildcards.method
         ),
         version=VERSIONS["propagate"],

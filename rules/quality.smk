@@ -1,7 +1,7 @@
 """Quality: pseudo-labels against dense truth, and by signals that need none, method by method.
 
-REQUIRED INPUTS: pseudo/<method>/labels.csv; dataset.truth where there is any
-OUTPUTS: quality/<method>.csv, quality/{signals,policy}/<method>.csv, figures/{quality,signals}.{png,pdf}; undeclared, what
+REQUIRED INPUTS: pseudo/<method>/labels.csv, refined/<method>/labels.csv; dataset.truth where there is any
+OUTPUTS: quality/<method>.csv, quality/{signals,policy,refinement}/<method>.csv, figures/{quality,signals}.{png,pdf}; undeclared, what
 was measured of each clip in quality/measured/<method>/
 """
 
@@ -63,19 +63,19 @@ rule signals:
     input:
         index=planned_clips,
         labels=labels_of_method,
-        weights=weights_of_method,
+        weights=weights_of_method("propagation"),
     output:
         table="<data>/quality/signals/{method}.csv",
         curve="<data>/quality/policy/{method}.csv",
     log:
         "<data>/logs/signals/{method}.log",
-    threads: threads_of_method
+    threads: threads_of_method("propagation")
     resources:
-        gpu=gpu_of_method,
+        gpu=gpu_of_method("propagation"),
     params:
         settings=stage_settings("propagation"),
         # Asking for `threads` keeps a param out of the rerun triggers: this one must make nothing due.
-        housekeeping=lambda wildcards, threads: STUDY.method_housekeeping(
+        housekeeping=lambda wildcards, threads: STUDY.methods.housekeeping(
             "propagation", wildcards.method
         ),
         version=VERSIONS["signals"],
@@ -122,6 +122,31 @@ rule signals_figure:
     shell:
         "fewframes figure signals --settings {params.settings:q} --out {params.out:q} {params.curves:q} {input.tables:q}"
         " 2>&1 | tee {log:q}"
+
+
+rule refinement_quality:
+    input:
+        index=planned_clips,
+        labels=refined_labels_of_method,
+    output:
+        table=report(
+            "<data>/quality/refinement/{method}.csv",
+            caption="../workflow/report/refinement_quality.rst",
+            category="Refined labels",
+            labels={"shows": "quality of {method}"},
+        ),
+    log:
+        "<data>/logs/quality/refinement-{method}.log",
+    params:
+        version=VERSIONS["refinement_quality"],
+        labels=lambda wildcards: f"{STUDY.folder}/refined/{wildcards.method}/labels.csv",
+        root=str(STUDY.root),
+        classes=STUDY.classes,
+        class_digest=STUDY.label_digest,
+        results=results_folder,
+    shell:
+        "fewframes refinement-quality --method {wildcards.method} --root {params.root:q} --classes {params.classes:q}"
+        " --results {params.results:q} --labels {params.labels:q} --out {output.table:q} 2>&1 | tee {log:q}"
 
 
 rule gallery:

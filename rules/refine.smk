@@ -8,15 +8,22 @@ OUTPUTS: refined/<method>/NNNN.csv, gathered in refined/<method>/labels.csv; und
 rule refine:
     input:
         shard=planned_shard("refine"),
+        weights=weights_of_method("refinement"),
     output:
         labels="<data>/refined/{method}/{shard}.csv",
     log:
         "<data>/logs/refine/{method}/{shard}.log",
     benchmark:
         "<data>/benchmarks/refine/{method}/{shard}.tsv"
-    threads: 1
+    threads: threads_of_method("refinement")
+    resources:
+        gpu=gpu_of_method("refinement"),
     params:
         settings=stage_settings("refinement"),
+        # Asking for `threads` keeps a param out of the rerun triggers: this one must make nothing due.
+        housekeeping=lambda wildcards, threads: STUDY.methods.housekeeping(
+            "refinement", wildcards.method
+        ),
         version=VERSIONS["refine"],
         root=str(STUDY.root),
         classes=STUDY.classes,
@@ -24,7 +31,7 @@ rule refine:
         results=results_folder,
     shell:
         "fewframes refine --shard {input.shard:q} --method {wildcards.method} --settings {params.settings:q}"
-        " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --out {output.labels:q}"
+        " --housekeeping {params.housekeeping:q} --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --out {output.labels:q}"
         " --threads {threads} 2>&1 | tee {log:q}"
 
 

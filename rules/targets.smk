@@ -22,6 +22,7 @@ rule quality_tables:
         label_files(),
         quality_files(),
         signal_files(),
+        refinement_files(),
         gallery_files(),
     localrule: True
 

@@ -14,7 +14,7 @@ rule weights:
         name="|".join(map(re.escape, registry())),
     localrule: True
     params:
-        folder=lambda wildcards: STUDY.weights,
+        folder=lambda wildcards: STUDY.methods.weights_folder,
     shell:
         "fewframes fetch {wildcards.name:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
         " && date +%s.%N > {output.fetched:q}"

@@ -15,8 +15,8 @@ from fewframes.labelling.models.sam2 import build_model, model_config
 
 TINY = published("sam2.1_hiera_tiny")
 UNFETCHED = "published weights that are not fetched yet"
-UNUSABLE = "weights that SAM 2 cannot use"
-UNBUILT = "configurations of SAM 2 that cannot be built"
+UNUSABLE = "weights that propagation.sam2 cannot use"
+UNBUILT = "configurations that cannot be built"
 UNFIT = "weights that do not fit"
 
 
@@ -46,7 +46,7 @@ def propagating(patient, checkpoint):
 def test_a_local_file_that_fits_has_nothing(propagating, config):
     report = propagating(weights="small.pt", config=config)
     assert report.rows == []
-    assert f"✓ Weights   sam2: 1.8 million numbers, small.pt as {config}" in report.text()
+    assert f"✓ Weights   propagation.sam2: 1.8 million numbers, small.pt as {config}" in report.text()
 
 
 def test_safetensors_are_as_good(propagating, checkpoint):

@@ -17,7 +17,11 @@ from fewframes.experiments.study import Study
 from fewframes.labelling.propagation.flow import FlowSettings
 from fewframes.labelling.propagation.sam2.policy import Policy
 from fewframes.labelling.propagation.sam2.settings import Housekeeping, Sam2Settings
+from fewframes.labelling.refinement.automasks.settings import AutomaskSettings
+from fewframes.labelling.refinement.automasks.settings import Housekeeping as AutomaskHousekeeping
 from fewframes.labelling.refinement.grabcut import GrabCutSettings
+from fewframes.labelling.refinement.sam.settings import BoxSettings, GuardedPointsSettings, PointsSettings
+from fewframes.labelling.refinement.sam.settings import Housekeeping as SamHousekeeping
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -48,6 +52,13 @@ def test_defaults_are_the_codes_own():
     assert defaults_of(schema, "propagation", "flow") == asdict(FlowSettings())
     assert defaults_of(schema, "refinement", "grabcut") == asdict(GrabCutSettings())
     housekeeping = {"max_batch": Housekeeping().max_batch, "device": Housekeeping().device}
+    prompted = {"sam_points": PointsSettings, "sam_points_guarded": GuardedPointsSettings, "sam_box": BoxSettings}
+    for method, settings in prompted.items():
+        run = {"max_batch": 0, "images_at_once": 0, "device": "auto"}
+        assert asdict(SamHousekeeping()).items() >= run.items()
+        assert defaults_of(schema, "refinement", method) == asdict(settings()) | run
+    run = {"max_batch": AutomaskHousekeeping().max_batch, "device": AutomaskHousekeeping().device}
+    assert defaults_of(schema, "refinement", "automask") == asdict(AutomaskSettings()) | run
     assert defaults_of(schema, "propagation", "sam2") == asdict(Sam2Settings()) | asdict(Policy()) | housekeeping
     city = asdict(ToyCitySettings())
     assert {**city, **defaults_of(schema, "toycity")} == city
@@ -188,13 +199,15 @@ def with_sam2(tmp_path, experiments=("p2",), **settings):
 def test_published_weights_are_fetched_and_a_file_of_ones_own_is_waited_for(tmp_path):
     named = with_sam2(tmp_path, weights="sam2.1_hiera_tiny")
     named.check_weights()
-    assert named.method_weights("sam2") == [f"{named.folder}/weights/sam2.1_hiera_tiny.fetched"]
+    assert named.methods.waits_for("propagation", "sam2") == [f"{named.folder}/weights/sam2.1_hiera_tiny.fetched"]
     own = tmp_path / "own.pt"
     own.touch()
     local = with_sam2(tmp_path, weights=str(own), config="small")
     local.check_weights()
-    assert local.method_weights("sam2") == [str(own)]
-    assert local.method_weights("flow") == [] and not local.needs_weights("flow")
+    assert local.methods.waits_for("propagation", "sam2") == [str(own)]
+    assert local.methods.waits_for("propagation", "flow") == [] and not local.methods.needs_weights(
+        "propagation", "flow"
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,10 +227,10 @@ def test_weights_that_cannot_serve_are_named_before_any_work(tmp_path, weights, 
 
 def test_how_sam2_runs_is_no_setting_of_its_labels(tmp_path):
     plain, other = with_sam2(tmp_path), with_sam2(tmp_path, max_batch=3, device="cpu")
-    assert plain.method_settings("propagation", "sam2") == other.method_settings("propagation", "sam2")
-    run = json.loads(other.method_housekeeping("propagation", "sam2"))
+    assert plain.methods.settings("propagation", "sam2") == other.methods.settings("propagation", "sam2")
+    run = json.loads(other.methods.housekeeping("propagation", "sam2"))
     assert run == {"device": "cpu", "max_batch": 3, "weights_folder": "weights"}
-    assert json.loads(other.method_housekeeping("propagation", "flow")) == {}
+    assert json.loads(other.methods.housekeeping("propagation", "flow")) == {}
 
 
 def test_a_configuration_of_ones_own_is_waited_for_too(tmp_path):
@@ -229,7 +242,7 @@ def test_a_configuration_of_ones_own_is_waited_for_too(tmp_path):
     own.touch()
     there = study(tmp_path, **chosen, results=str(tmp_path / "../r"))
     there.check_weights()
-    assert there.method_weights("sam2") == [str(own)]
+    assert there.methods.waits_for("propagation", "sam2") == [str(own)]
     chosen["propagation"]["sam2"] = {"weights": "random"}
     with pytest.raises(UserError, match="Random weights have no configuration of their own"):
         study(tmp_path, **chosen, results=str(tmp_path / "../r")).check_weights()
@@ -237,7 +250,7 @@ def test_a_configuration_of_ones_own_is_waited_for_too(tmp_path):
 
 def test_fetched_weights_that_are_gone_are_named(tmp_path):
     named = with_sam2(tmp_path, weights="sam2.1_hiera_tiny")
-    fetched = Path(named.method_weights("sam2")[0])
+    fetched = Path(named.methods.waits_for("propagation", "sam2")[0])
     fetched.parent.mkdir(parents=True)
     fetched.touch()
     with pytest.raises(UserError, match=r"sam2\.1_hiera_tiny\.pt were fetched and are gone: run `fewframes fetch"):
@@ -245,8 +258,9 @@ def test_fetched_weights_that_are_gone_are_named(tmp_path):
 
 
 def test_a_gpu_is_asked_for_where_a_network_may_use_one(tmp_path):
-    assert with_sam2(tmp_path).needs_gpu("sam2") and not with_sam2(tmp_path).needs_gpu("flow")
-    assert not with_sam2(tmp_path, device="cpu").needs_gpu("sam2")
+    methods = with_sam2(tmp_path).methods
+    assert methods.needs_gpu("propagation", "sam2") and not methods.needs_gpu("propagation", "flow")
+    assert not with_sam2(tmp_path, device="cpu").methods.needs_gpu("propagation", "sam2")
 
 
 def test_figures_of_labels_say_which_mean_nothing(tmp_path):

@@ -12,7 +12,7 @@ from fewframes.core.labels import IGNORE, load_class_table
 from fewframes.labelling.methods import RANDOM_WEIGHTS
 from fewframes.reporting import figures
 from fewframes.reporting.figures import CONFIDENCE_COLOURS, Picture, confidence_overlay, write_contact_sheet
-from fewframes.reporting.pictures import write_propagation_sheet
+from fewframes.reporting.pictures import write_propagation_sheet, write_refinement_sheet
 
 CITYSCAPES = load_class_table("cityscapes")
 SIZE = 16, 32
@@ -132,6 +132,66 @@ def test_labels_of_random_weights_are_marked(tmp_path, drawn):
     sheet(tmp_path, make(tmp_path, ["a"], below=f"{RANDOM_WEIGHTS}/"), note="Toy.")
     assert " ".join(texts(drawn[0])[8:]).startswith("Random weights: ")
     assert " ".join(texts(drawn[0])[8:]).endswith("mean nothing. Toy.")
+
+
+def refined(folder, names, fine=(), below=""):
+    """Clips whose coarse label is ignore and whose refined one is road; sidewalk is the fine one of those in `fine`."""
+    made, rows = [], []
+    (folder / "data").mkdir(exist_ok=True)
+    for name in names:
+        paths = {"coarse": f"{name}_coarse.png", **({"fine": f"{name}_fine.png"} if name in fine else {})}
+        for file, id_ in zip(paths.values(), (0, 8), strict=False):
+            Image.fromarray(np.full(SIZE, id_, np.uint8)).save(folder / "data" / file)
+        Image.fromarray(np.full((*SIZE, 3), 100, np.uint8)).save(folder / "data" / f"{name}.png")
+        made.append(Clip(name, "train", name, f"{name}.png", **paths))
+        label = f"refined/m/labels/{below}{name}.h5"
+        write_label_file(folder / "results" / label, {0: (layer := Layer(np.zeros(SIZE, np.uint8), "f"))}, {})
+        rows.append((name, 0, label, "f", layer.checksum))
+    write_csv(folder / "results" / "labels.csv", LABEL_COLUMNS, rows)
+    return made
+
+
+def refinement_sheet(folder, clips, note="", **options):
+    labels, out = folder / "results" / "labels.csv", folder / "sheet"
+    write_refinement_sheet(clips, labels, folder / "data", folder / "results", CITYSCAPES, out, note, **options)
+
+
+def test_an_image_stands_beside_its_coarse_refined_and_fine_label(tmp_path, drawn):
+    refinement_sheet(tmp_path, refined(tmp_path, ["a"], fine=["a"]), note="Toy.")
+    assert texts(drawn[0]) == ["a", "image", "coarse", "refined", "fine", "Toy."]
+    tints = [(0.35 * 100 + 0.65 * CITYSCAPES.palette[i]).round().tolist() for i in (0, 1)]
+    image, coarse, *labelled = shown(drawn[0])
+    assert image == [100] * 3 and labelled == tints
+    assert coarse in ([0.35 * 100 + 0.65 * 20] * 3, [round(0.35 * 100 + 0.65 * 190)] * 3)  # striped
+    assert (tmp_path / "sheet.png").is_file() and (tmp_path / "sheet.pdf").is_file()
+
+
+def test_images_with_a_fine_label_are_preferred_and_named_ones_shown(tmp_path, drawn):
+    clips = refined(tmp_path, [f"c{i}" for i in range(9)], fine=["c2", "c3", "c7"])
+    for options in ({}, {"only": ("c8", "c2")}):
+        refinement_sheet(tmp_path, clips, **options)
+    rows = [[text for text in texts(figure) if text.startswith("c") and text != "coarse"] for figure in drawn]
+    assert rows == [["c2", "c3", "c7"], ["c8", "c2"]]
+    assert texts(drawn[1]).count("fine") == 1
+    refinement_sheet(tmp_path, refined(tmp_path, ["d"]))
+    assert texts(drawn[2]) == ["d", "image", "coarse", "refined"]
+
+
+def test_refined_labels_of_random_weights_are_marked(tmp_path, drawn):
+    refinement_sheet(tmp_path, refined(tmp_path, ["a"], below=f"{RANDOM_WEIGHTS}/"), note="Toy.")
+    marked = " ".join(texts(drawn[0])[4:])
+    assert marked.startswith("Random weights: ") and marked.endswith("mean nothing. Toy.")
+
+
+def test_what_a_refinement_sheet_cannot_show_is_named(tmp_path):
+    clips = refined(tmp_path, ["a", "b"])
+    with pytest.raises(UserError, match=r"Clip 'z' has no refined label: name a clip of .*labels\.csv"):
+        refinement_sheet(tmp_path, clips, only=("a", "z"))
+    with pytest.raises(UserError, match="No refined label is there to show"):
+        refinement_sheet(tmp_path, [])
+    Image.fromarray(np.zeros((16, 33, 3), np.uint8)).save(tmp_path / "data" / "a.png")
+    with pytest.raises(UserError, match=r"a\.png is 33x16 but its coarse label is 32x16"):
+        refinement_sheet(tmp_path, clips, only=("a",))
 
 
 def test_confidence_is_coloured_and_what_is_unclaimed_striped():

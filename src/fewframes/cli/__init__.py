@@ -29,6 +29,7 @@ for _command in (
     stages.collect,
     stages.quality,
     stages.signals,
+    stages.refinement_quality,
     stages.manifests,
     stages.train,
     stages.evaluate,

@@ -165,13 +165,21 @@ def propagation(
 
 @figure.command()
 @options.sheet
-def refinement(settings: dict[str, Any], root: Path, classes: str, results: Path, labels: Path, out: Path) -> None:
+@click.option("--clip", "only", multiple=True, help="A clip to show (repeatable); a few where none is named.")
+def refinement(
+    settings: dict[str, Any],
+    root: Path,
+    classes: str,
+    results: Path,
+    labels: Path,
+    out: Path,
+    only: tuple[str, ...],
+) -> None:
     """Coarse labels beside refined and fine ones (the paper's figure 3)."""
     from fewframes.core.clips import read_clips
     from fewframes.core.labels import load_class_table
     from fewframes.reporting.pictures import write_refinement_sheet
 
     clips = read_clips(results / "index.csv")
-    write_refinement_sheet(
-        clips, labels, dataset_root(root, results), results, load_class_table(classes), out, settings["note"]
-    )
+    files, table = dataset_root(root, results), load_class_table(classes)
+    write_refinement_sheet(clips, labels, files, results, table, out, settings.get("note", ""), only)

@@ -110,15 +110,25 @@ def propagate(
 
 @click.command()
 @options.labelling
+@options.housekeeping
 def refine(
-    shard: Path, method: str, settings: dict[str, Any], root: Path, classes: str, results: Path, out: Path, threads: int
+    shard: Path,
+    method: str,
+    settings: dict[str, Any],
+    root: Path,
+    classes: str,
+    results: Path,
+    out: Path,
+    threads: int,
+    housekeeping: dict[str, Any],
 ) -> None:
     """Refine the coarse labels of a shard."""
     from fewframes.core.labels import load_class_table
     from fewframes.labelling.refinement.driver import refine_shard
 
     _limit_opencv(threads)
-    refine_shard(shard, method, settings, dataset_root(root, results), load_class_table(classes), results, out)
+    files, table = dataset_root(root, results), load_class_table(classes)
+    refine_shard(shard, method, settings, files, table, results, out, {**housekeeping, "threads": threads})
 
 
 @click.command()
@@ -157,6 +167,23 @@ def quality(
 
     clips = [clip for clip in read_clips(results / "index.csv") if clip.split in splits]
     write_quality(method, labels, clips, reach, results, dataset_root(truth, results), load_class_table(classes), out)
+
+
+@click.command()
+@options.method
+@options.root
+@options.classes
+@options.results
+@options.labels
+@options.out
+def refinement_quality(method: str, root: Path, classes: str, results: Path, labels: Path, out: Path) -> None:
+    """Measure refined labels, and the coarse ones they come from, against fine ones of the same images."""
+    from fewframes.core.clips import read_clips
+    from fewframes.core.labels import load_class_table
+    from fewframes.labelling.refinementquality import write_refinement_quality
+
+    clips, files = read_clips(results / "index.csv"), dataset_root(root, results)
+    write_refinement_quality(method, labels, clips, files, results, load_class_table(classes), out)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Weights, of SAM 2 and of the networks to train: that they are there, whole and the right ones, and can be loaded."""
+"""Weights, of SAM, SAM 2 and the networks to train: that they are there, whole and right, and can be loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from fewframes.core.errors import UserError
 from fewframes.core.weights import Published, check_weights
 from fewframes.doctor.case import Case
 from fewframes.doctor.report import FAULT, WARNING, Group
-from fewframes.labelling.models.checkpoint import RANDOM, chosen_weights, published_config, published_weights
+from fewframes.labelling.models.checkpoint import (
+    PACKAGES,
+    RANDOM,
+    SAM,
+    chosen_weights,
+    published_config,
+    published_weights,
+)
 
 _FLOAT = 4
 """Bytes a number: networks are kept in 32 bits."""
@@ -28,11 +35,14 @@ class Size:
 
 
 def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
-    """Check SAM 2, where it is to propagate, and each network to train; returns what the networks take on disk."""
+    """Check the models that label, and each network to train; returns what the networks take on disk."""
     group = Group("Weights")
     told = []
-    if "sam2" in case.study.labelled["pseudo"]:
-        told.append(_examine_sam2(group, case.config["propagation"]["sam2"], case.config["weights"]))
+    for stage, made in (("propagation", "pseudo"), ("refinement", "refined")):
+        for method in case.study.labelled[made]:
+            if case.study.methods.needs_weights(stage, method):
+                block = case.config[stage][method]
+                told.append(_examine_model(group, f"{stage}.{method}", block, case.config["weights"]))
     sizes: dict[str, Size] = {}
     for name, block in case.config["training"].items() if case.study.experiments else ():
         size, start = _examine_network(group, name, block, len(case.source.classes.names))
@@ -43,39 +53,53 @@ def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
     return group, sizes
 
 
-def _examine_sam2(group: Group, block: Mapping[str, Any], folder: str) -> str:
-    """Check `propagation.sam2`, whose published weights lie in `folder`; returns what it is in a few words."""
-    # It takes seconds to import, and only a study with SAM 2 needs it.
-    from fewframes.labelling.models.loading import load_weights
-    from fewframes.labelling.models.sam2 import build_model
-
-    name, config = block["weights"], block["config"]
+def _examine_model(group: Group, key: str, block: Mapping[str, Any], folder: str) -> str:
+    """Check a method's model, `key` in the config; published weights lie in `folder`. What it is, in a few words."""
+    name, config, package = block["weights"], block["config"], PACKAGES[key]
     path = None
     try:
-        entry = published_weights(name)
+        entry = published_weights(name, package, key)
         if entry is not None and not (Path(folder) / entry.file).exists():
             _note_unfetched(group, entry, folder)
             config = config or published_config(entry)
         else:
-            weights, config = chosen_weights(name, config, Path(folder))
+            weights, config = chosen_weights(name, config, Path(folder), package, key)
             path = weights.path if weights else None
     except UserError as error:
-        group.refused("weights that SAM 2 cannot use", name, error)
+        group.refused(f"weights that {key} cannot use", name, error)
         return ""
     if name == RANDOM:
         mend = "For tests alone: tables refuse such labels unless allow_random_weights is true. Name published weights."
-        group.add(WARNING, "labels by random weights, which mean nothing", "propagation.sam2.weights", mend)
+        group.add(WARNING, "labels by random weights, which mean nothing", f"{key}.weights", mend)
     try:
-        model = build_model(config, image_size=block["image_size"] or None)
+        model = _built(package, config, block)
     except UserError as error:
-        group.refused("configurations of SAM 2 that cannot be built", config, error)
+        group.refused("configurations that cannot be built", config, error)
         return ""
     if path is not None:
         try:
-            load_weights(model, path, f"SAM 2 configuration {config}", within="model")
+            _load(package, model, path, config)
         except UserError as error:
             group.refused("weights that do not fit", str(path), error)
-    return f"sam2: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} million numbers, {name} as {config}"
+    return f"{key}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} million numbers, {name} as {config}"
+
+
+def _built(package: str, config: str, block: Mapping[str, Any]) -> Any:
+    # They take seconds to import, and only a study with such a method needs them.
+    from fewframes.labelling.models import sam, sam2
+
+    return (
+        sam.build_model(config) if package == SAM else sam2.build_model(config, image_size=block["image_size"] or None)
+    )
+
+
+def _load(package: str, model: Any, path: Path, config: str) -> None:
+    from fewframes.labelling.models.loading import load_weights
+
+    if package == SAM:
+        load_weights(model, path, f"SAM configuration {config}")
+    else:
+        load_weights(model, path, f"SAM 2 configuration {config}", within="model")
 
 
 def _note_unfetched(group: Group, entry: Published, folder: str) -> None:

@@ -13,13 +13,10 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json, digest
 from fewframes.core.labels import load_class_table
 from fewframes.datasets import MEASURED_ONLY
+from fewframes.experiments.methods import Methods, housekeeping_of, without_housekeeping
 from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
-from fewframes.labelling.models.checkpoint import RANDOM, check_configured, published_weights
-
-_HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256", "max_batch", "device")
-"""Settings that change how a stage runs, never what comes out: changing them must make nothing due."""
 
 
 class Study:
@@ -40,6 +37,7 @@ class Study:
         self.tables: list[str] = config["tables"]
         self.networks = list(config["training"])
         self.shards = [f"{i:04d}" for i in range(config["shards"])]
+        self.methods = Methods(config, self.folder)
         self._scanned: dict[tuple[int, ...], str] = {}
         first, last = config["propagation"]["offsets"] or (0, 1)
         if not first <= last or first == last == 0:
@@ -48,6 +46,8 @@ class Study:
         check_method("refinement", self.refinement, refinement.METHODS)
         for method in config["quality"]["methods"]:
             check_method("propagation", method, propagation.METHODS)
+        for method in config["quality"]["refinements"]:
+            check_method("refinement", method, refinement.METHODS)
         if self._config["dataset"]["reader"] in MEASURED_ONLY and self.experiments:
             raise UserError(
                 f"config: the reader '{self._config['dataset']['reader']}' reads a measurement set, whose clips are "
@@ -115,8 +115,9 @@ class Study:
         """The methods whose labels are made, by stage (`pseudo`, `refined`)."""
         trained = self.families["propagated"] or self._config["propagation"]["offsets"]
         pseudo = [*self.measured, *([self.propagation] if trained else [])]
-        refined = [self.refinement] if self.families["refined"] else []
-        return {"pseudo": list(dict.fromkeys(pseudo)), "refined": refined}
+        # What is measured beside the method that is trained on is made of the same images.
+        refined = [self.refinement, *self._config["quality"]["refinements"]] if self.families["refined"] else []
+        return {"pseudo": list(dict.fromkeys(pseudo)), "refined": list(dict.fromkeys(refined))}
 
     @property
     def measured_splits(self) -> list[str]:
@@ -138,11 +139,6 @@ class Study:
     def signals(self) -> int:
         """Of how many clips the signals that need no truth are measured."""
         return self._config["quality"]["signals"]
-
-    @property
-    def weights(self) -> str:
-        """The folder of downloaded weights."""
-        return self._config["weights"]
 
     @property
     def truth(self) -> str:
@@ -247,65 +243,11 @@ class Study:
             }
         )
 
-    def method_settings(self, stage: str, method: str) -> str:
-        """Settings of one method of `propagation` or `refinement`."""
-        return canonical_json(_without_housekeeping(self._config[stage].get(method, {})))
-
-    def method_housekeeping(self, stage: str, method: str) -> str:
-        """Its other settings: how it runs, which no label depends on."""
-        block = self._config[stage].get(method, {})
-        folder = {"weights_folder": self.weights} if "weights" in block else {}
-        return canonical_json({**_housekeeping_of(block), **folder})
-
-    def needs_weights(self, method: str) -> bool:
-        """Whether a propagation method runs a network."""
-        return "weights" in self._config["propagation"].get(method, {})
-
-    def needs_gpu(self, method: str) -> bool:
-        """Whether a propagation method is to run on a GPU."""
-        return self.needs_weights(method) and self._config["propagation"][method]["device"] != "cpu"
-
-    def method_weights(self, method: str) -> list[str]:
-        """What a propagation method waits for: published weights to be fetched, or a local file; else nothing."""
-        weights = self._config["propagation"].get(method, {}).get("weights", RANDOM)
-        config = self._config["propagation"].get(method, {}).get("config", "")
-        files = [config] if Path(config).suffix in (".yaml", ".yml") else []
-        if weights != RANDOM:
-            files.append(self._fetched(weights) if published_weights(weights) else weights)
-        return files
-
-    def _fetched(self, weights: str) -> str:
-        """The file that says that published weights were fetched."""
-        return f"{self.folder}/weights/{weights}.fetched"
-
     def check_weights(self) -> None:
         """Raise `UserError` for weights that are none, before hours of work are spent on others."""
-        for method in self.labelled["pseudo"]:
-            if not self.needs_weights(method):
-                continue
-            key, weights = f"propagation.{method}", self._config["propagation"][method]["weights"]
-            config = self._config["propagation"][method]["config"]
-            if Path(config).suffix in (".yaml", ".yml") and not Path(config).is_file():
-                raise UserError(f"The configuration {config} does not exist: correct {key}.config in the config.")
-            if weights == RANDOM:
-                if not self._config["allow_random_weights"]:
-                    raise UserError(
-                        f"config: {key}.weights is random, and such labels mean nothing: name weights, or, for a test "
-                        "of the workflow, set allow_random_weights."
-                    )
-                check_configured(config)
-                continue
-            entry = published_weights(weights)
-            if entry is None and not Path(weights).is_file():
-                raise UserError(
-                    f"The weights {weights} do not exist: correct {key}.weights in the config, or name published ones "
-                    "(docs/reference/weights.md)."
-                )
-            if entry and Path(self._fetched(weights)).is_file() and not Path(self.weights, entry.file).is_file():
-                raise UserError(
-                    f"The weights {self.weights}/{entry.file} were fetched and are gone: run `fewframes fetch "
-                    f"{weights} --folder {self.weights}`, or put the file back."
-                )
+        for stage, methods in (("propagation", self.labelled["pseudo"]), ("refinement", self.labelled["refined"])):
+            for method in methods:
+                self.methods.check_weights(stage, method)
 
     def manifest_settings(self, family: str) -> str:
         """Settings of `fewframes manifests` for one family."""
@@ -320,21 +262,20 @@ class Study:
 
     def training_settings(self, network: str) -> str:
         """Settings of `fewframes train` for one network: all that its result depends on."""
-        block = _without_housekeeping(self._config["training"][network])
+        block = without_housekeeping(self._config["training"][network])
         return canonical_json({**block, "network": {"name": network, **block.get("network", {})}})
 
     def training_housekeeping(self, network: str) -> str:
         """The other settings of `fewframes train`: how it runs, which no result depends on."""
-        return canonical_json(_housekeeping_of(self._config["training"][network]))
+        return canonical_json(housekeeping_of(self._config["training"][network]))
 
     def evaluation_settings(self) -> str:
         """Settings of `fewframes evaluate`."""
         return canonical_json({k: v for k, v in self._config["evaluation"].items() if k != "split"})
 
-    def label_settings(self) -> str:
+    def label_settings(self, stage: str = "propagation") -> str:
         """Settings of figures of labels: the note, with a mark where some of the labels mean nothing."""
-        blocks = {method: self._config["propagation"].get(method, {}) for method in self.labelled["pseudo"]}
-        random = [method for method, block in blocks.items() if block.get("weights") == RANDOM]
+        random = self.methods.random(stage, self.labelled["pseudo" if stage == "propagation" else "refined"])
         marks = [f"{method}: labels made with random weights, which mean nothing." for method in random]
         return canonical_json({"note": " ".join(filter(None, [*marks, self._config["note"]]))})
 
@@ -349,14 +290,6 @@ class Study:
                 "allow_random_weights": self._config["allow_random_weights"],
             }
         )
-
-
-def _without_housekeeping(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in block.items() if k not in _HOUSEKEEPING}
-
-
-def _housekeeping_of(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in block.items() if k in _HOUSEKEEPING}
 
 
 def _check_writable(folder: Path) -> None:

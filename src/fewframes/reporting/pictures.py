@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fewframes.core.clips import Clip, Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
-from fewframes.core.images import read_image, read_label
-from fewframes.core.labelfile import read_label_layer, read_layer
+from fewframes.core.labelfile import read_layer
 from fewframes.core.labels import ClassTable
 from fewframes.labelling.methods import made_at_random
 from fewframes.labelling.propagation.frames import read_frame
+from fewframes.labelling.refinement.onebyone import read_of_size
+from fewframes.labelling.refinementquality import labels_of
 from fewframes.reporting.figures import Picture, write_contact_sheet
 from fewframes.reporting.marks import MEANINGLESS
 
@@ -92,27 +92,29 @@ def write_refinement_sheet(
     classes: ClassTable,
     out: Path,
     note: str,
+    only: Sequence[str] = (),
 ) -> None:
-    """Images with their coarse, refined and fine labels (the paper's figure 3), `<out>.png` and `.pdf`."""
-    made = {row["clip"]: row["file"] for row in read_csv(labels, ("clip", "file"))}
-    shown = [clip for clip in clips if clip.id in made]
-    if not shown:
+    """Images with their coarse, refined and fine labels (the paper's figure 3), `<out>.png` and `.pdf`.
+
+    `only` are ids of the clips to show, in that order; without, a few are shown, of those with a fine label where there
+    are any. Raises `UserError` where one of them, or every clip, has no refined label.
+    """
+    made = {row["clip"]: results / row["file"] for row in read_csv(labels, ("clip", "file"))}
+    refined = {clip.id: clip for clip in clips if clip.id in made}
+    if absent := [id_ for id_ in only if id_ not in refined]:
+        raise UserError(f"Clip '{absent[0]}' has no refined label: name a clip of {labels}.")
+    if not refined:
         raise UserError("No refined label is there to show: name an experiment that uses refined labels.")
-
-    def native(path: str) -> NDArray[np.uint8]:
-        return classes.to_train_ids(read_label(root / path), root / path)
-
+    comparable = [clip for clip in refined.values() if clip.fine]
+    shown = [refined[id_] for id_ in only] or _spread(comparable or list(refined.values()))
     rows = []
-    for clip in _spread(shown):
-        image = read_image(root / clip.image)
-        pictures = [
-            Picture("image", image),
-            Picture("coarse", image, native(clip.coarse)),
-            Picture("refined", image, read_label_layer(results / made[clip.id], 0)),
-        ]
-        if clip.fine:
-            pictures.append(Picture("fine", image, native(clip.fine)))
-        rows.append((clip.id, pictures))
+    for clip in shown:
+        found = labels_of(clip, made[clip.id], root, classes)
+        image = read_of_size(root / clip.image, found["coarse"].shape)
+        labelled = (Picture(kind, image, label) for kind, label in found.items())
+        rows.append((clip.id, [Picture("image", image), *labelled]))
+    if any(made_at_random(made[clip.id]) for clip in shown):
+        note = f"{MEANINGLESS} {note}".rstrip()
     write_contact_sheet(rows, classes, out, note)
 
 

@@ -16,6 +16,15 @@ RANDOM = "random"
 SAM, SAM2 = "segment-anything", "sam2"
 """The packages whose weights these are."""
 
+PACKAGES = {
+    "propagation.sam2": SAM2,
+    "refinement.sam_points": SAM,
+    "refinement.sam_points_guarded": SAM,
+    "refinement.sam_box": SAM,
+    "refinement.automask": SAM2,
+}
+"""The methods that need weights, as they stand in the config, and whose."""
+
 
 def chosen_weights(
     weights: str, config: str, folder: Path, package: str = SAM2, key: str = "propagation.sam2"
@@ -28,9 +37,9 @@ def chosen_weights(
     tells the configuration.
     """
     if weights == RANDOM:
-        check_configured(config)
+        check_configured(config, key)
         return None, config
-    published_weights(weights)  # before a file that could not be used is missed
+    published_weights(weights, package, key)  # before a file that could not be used is missed
     found = resolve(weights, folder)
     if found.published is not None:
         _check_package(found.published, weights, package, key)

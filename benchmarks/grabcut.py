@@ -1,0 +1,134 @@
+"""What GrabCut makes of coarse labels without any weights: refined against coarse against fine, class by class.
+
+On toy city, whose coarse labels are drawn with it, and on CamVid's stills, whose coarse ones are made here out of the
+fine ones: each region shrunk away from its boundary and drawn as polygons of few corners, the smallest left out. Run it
+as
+
+    python benchmarks/grabcut.py [--camvid FOLDER] [--every N] [--width W]
+
+where FOLDER holds `train/` and `trainannot/`; the environment variable FEWFRAMES_CAMVID names it too. The published
+figures are of `--every 1`. IoU is over all true pixels, the unlabelled counted wrong. The gains of the classes that are
+refined are printed last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fewframes.core.clips import PREPARED, Clip, Root, write_clips
+from fewframes.core.files import read_csv
+from fewframes.core.images import read_label
+from fewframes.core.labels import IGNORE, ClassTable, load_class_table
+from fewframes.datasets import index
+from fewframes.datasets.source import Source
+from fewframes.datasets.toycity import ToyCitySettings, write_toycity
+from fewframes.labelling.refinement.driver import refine_shard
+from fewframes.labelling.refinementquality import REFINED, write_refinement_quality
+
+CAMVID = Path(os.environ.get("FEWFRAMES_CAMVID", Path(__file__).resolve().parents[2] / "shared" / "data" / "camvid"))
+SHOWN = ("coverage", "iou_all", "boundary_iou")
+MARGIN = 0.02
+"""How far off its boundary a region is drawn, as a share of the image's width, at most half as far as its middle is. So
+68 % of CamVid's pixels are labelled; in Cityscapes' coarse labels 67.5 % are (Cordts et al., CVPR 2016, table 1)."""
+SMALLEST = 0.0001
+"""Regions of which less would be drawn, as a share of the image, are left out: 17 pixels at 480x360."""
+
+
+def toycity(folder: Path, width: int) -> tuple[list[Clip], Root, ClassTable]:
+    """Clips of a toy city with fine and coarse labels."""
+    write_toycity(folder / "city", ToyCitySettings(24, 8, 0, width // 2, width))
+    source = Source(folder / "city", folder / "prepared", load_class_table("cityscapes"))
+    return index("cityscapes", source), source.root, source.classes
+
+
+def camvid(stills: Path, folder: Path, every: int) -> tuple[list[Clip], Root, ClassTable]:
+    """Every n-th of CamVid's stills with its fine label, and a coarse one made of that."""
+    classes = load_class_table("camvid")
+    clips = []
+    for number, image in enumerate(sorted((stills / "train").glob("*.jpg"))[::every]):
+        fine = f"trainannot/{image.stem}.png"
+        coarse = folder / "prepared" / f"{image.stem}.png"
+        coarse.parent.mkdir(exist_ok=True)
+        label = classes.to_train_ids(read_label(stills / fine), fine)
+        drawn = coarsened(label, np.random.default_rng(number))
+        Image.fromarray(classes.to_native_ids(drawn)).save(coarse)
+        clips.append(
+            Clip(image.stem, "train", "g", f"train/{image.name}", fine=fine, coarse=f"{PREPARED}{coarse.name}")
+        )
+    return clips, Root(stills, folder / "prepared"), classes
+
+
+def coarsened(label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A coarse label, `uint8 [H, W]` train ids, out of a true one: polygons well inside of each connected region."""
+    coarse = np.full_like(label, IGNORE)
+    for train_id in np.unique(label[label != IGNORE]).tolist():
+        count, regions = cv2.connectedComponents((label == train_id).astype(np.uint8))
+        for region in range(1, count):
+            inward = cv2.distanceTransform((regions == region).astype(np.uint8), cv2.DIST_L2, 5)
+            margin = min(MARGIN * label.shape[1] * rng.uniform(0.8, 1.4), 0.5 * float(inward.max()))
+            core = (inward > margin).astype(np.uint8)
+            if core.sum() < SMALLEST * label.size:
+                continue
+            # A corner may be cut by less than the margin, so that polygons stay within; even-odd, holes stay open.
+            outlines = cv2.findContours(core, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
+            polygons = [cv2.approxPolyDP(outline, 0.7 * margin, True) for outline in outlines]
+            cv2.fillPoly(coarse, polygons, train_id)
+    return coarse
+
+
+def measure(name: str, clips: list[Clip], root: Root, classes: ClassTable, folder: Path) -> str:
+    """Refine the clips, print the table by class, and return the gains in a line."""
+    alone = {clip.id: "" for clip in clips}
+    write_clips(folder / "shard.csv", clips, {"offsets": alone, "state": alone})
+    labels, table = folder / "labels.csv", folder / "quality.csv"
+    began = time.process_time()
+    refine_shard(folder / "shard.csv", "grabcut", {}, root, classes, folder, labels)
+    milliseconds = 1000 * (time.process_time() - began) / len(clips)
+    write_refinement_quality("grabcut", labels, clips, root, folder, classes, table)
+    rows = {row["class"]: row for row in read_csv(table, ("class",))}
+    print(f"\n{name}: {len(clips)} images, {milliseconds:.0f} ms of processor time each")
+    print(f"{'':18}" + "".join(f"{score:>26}" for score in SHOWN))
+    print(f"{'class':18}" + f"{'coarse':>10}{'refined':>8}{'gain':>8}" * len(SHOWN))
+    for class_, row in rows.items():
+        mark = "*" if class_ in classes.refined else ""
+        print(f"{class_ + mark:18}" + "".join(_figures(row, score) for score in SHOWN))
+    return f"{name}: " + ", ".join(
+        f"{score} {rows[REFINED][f'{score}_coarse']} to {rows[REFINED][f'{score}_refined']}" for score in SHOWN
+    )
+
+
+def _figures(row: dict[str, str], score: str) -> str:
+    coarse, refined, gain = (row[f"{score}_{what}"] for what in ("coarse", "refined", "gain"))
+    return f"{coarse or '-':>10}{refined or '-':>8}{gain or '-':>8}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--camvid", type=Path, default=CAMVID, help="folder of train/ and trainannot/")
+    parser.add_argument("--every", type=int, default=10, help="take every n-th still of CamVid")
+    parser.add_argument("--width", type=int, default=256, help="of toy city's images; half as high")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    gains = []
+    with tempfile.TemporaryDirectory() as folder:
+        gains.append(measure("toy city", *toycity(Path(folder), options.width), Path(folder)))
+    if (options.camvid / "trainannot").is_dir():
+        with tempfile.TemporaryDirectory() as folder:
+            gains.append(measure("CamVid", *camvid(options.camvid, Path(folder), options.every), Path(folder)))
+    else:
+        print(f"\nCamVid's stills are not in {options.camvid}: not measured (--camvid names another folder).")
+    print("\nMeans of the refined classes (*), coarse to refined:")
+    print("\n".join(gains))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The labelling methods of a config: each one's own settings, and the weights that it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fewframes.core.errors import UserError
+from fewframes.core.files import canonical_json
+from fewframes.core.weights import Published
+from fewframes.labelling.models.checkpoint import PACKAGES, RANDOM, check_configured, published_weights
+
+HOUSEKEEPING = (
+    *("checkpoint_every", "workers", "cache_mb", "pretrained_sha256"),
+    *("max_batch", "images_at_once", "device"),
+)
+"""Settings that change how a stage runs, never what comes out: changing them must make nothing due."""
+
+
+class Methods:
+    """The methods of `propagation` and `refinement` (the stages); what is fetched is noted below `folder`."""
+
+    def __init__(self, config: Mapping[str, Any], folder: str) -> None:
+        self._config, self._folder = config, folder
+        self.weights_folder: str = config["weights"]
+
+    def settings(self, stage: str, method: str) -> str:
+        """A method's settings as canonical JSON."""
+        return canonical_json(without_housekeeping(self._block(stage, method)))
+
+    def housekeeping(self, stage: str, method: str) -> str:
+        """Its other settings: how it runs, which no label depends on."""
+        folder = {"weights_folder": self.weights_folder} if self.needs_weights(stage, method) else {}
+        return canonical_json({**housekeeping_of(self._block(stage, method)), **folder})
+
+    def needs_weights(self, stage: str, method: str) -> bool:
+        """Whether it runs a network."""
+        return f"{stage}.{method}" in PACKAGES
+
+    def needs_gpu(self, stage: str, method: str) -> bool:
+        """Whether it is to run on a GPU."""
+        return self.needs_weights(stage, method) and self._block(stage, method)["device"] != "cpu"
+
+    def waits_for(self, stage: str, method: str) -> list[str]:
+        """Published weights to be fetched, or a local file of them, and a configuration of one's own."""
+        if not self.needs_weights(stage, method):
+            return []
+        weights, config = self._named(stage, method)
+        files = [config] if _is_yaml(config) else []
+        if weights != RANDOM:
+            files.append(self._fetched(weights) if self._published(stage, method) else weights)
+        return files
+
+    def random(self, stage: str, methods: Iterable[str]) -> list[str]:
+        """Those of the methods whose labels mean nothing."""
+        return [m for m in methods if self.needs_weights(stage, m) and self._named(stage, m)[0] == RANDOM]
+
+    def check_weights(self, stage: str, method: str) -> None:
+        """Raise `UserError` for weights that are none, before hours of work are spent on others."""
+        if not self.needs_weights(stage, method):
+            return
+        key = f"{stage}.{method}"
+        weights, config = self._named(stage, method)
+        if _is_yaml(config) and not Path(config).is_file():
+            raise UserError(f"The configuration {config} does not exist: correct {key}.config in the config.")
+        if weights == RANDOM:
+            if not self._config["allow_random_weights"]:
+                raise UserError(
+                    f"config: {key}.weights is random, and such labels mean nothing: name weights, or, for a test of "
+                    "the workflow, set allow_random_weights."
+                )
+            check_configured(config, key)
+            return
+        entry = self._published(stage, method)
+        if entry is None and not Path(weights).is_file():
+            raise UserError(
+                f"The weights {weights} do not exist: correct {key}.weights in the config, or name published ones "
+                "(docs/reference/weights.md)."
+            )
+        if entry and Path(self._fetched(weights)).is_file() and not Path(self.weights_folder, entry.file).is_file():
+            raise UserError(
+                f"The weights {self.weights_folder}/{entry.file} were fetched and are gone: run `fewframes fetch "
+                f"{weights} --folder {self.weights_folder}`, or put the file back."
+            )
+
+    def _block(self, stage: str, method: str) -> Mapping[str, Any]:
+        block: Mapping[str, Any] = self._config[stage].get(method, {})
+        return block
+
+    def _named(self, stage: str, method: str) -> tuple[str, str]:
+        block = self._block(stage, method)
+        return block["weights"], block["config"]
+
+    def _published(self, stage: str, method: str) -> Published | None:
+        key = f"{stage}.{method}"
+        return published_weights(self._named(stage, method)[0], PACKAGES[key], key)
+
+    def _fetched(self, weights: str) -> str:
+        """The file that says that published weights were fetched."""
+        return f"{self._folder}/weights/{weights}.fetched"
+
+
+def without_housekeeping(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a block that results depend on."""
+    return {k: v for k, v in block.items() if k not in HOUSEKEEPING}
+
+
+def housekeeping_of(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a block that nothing depends on."""
+    return {k: v for k, v in block.items() if k in HOUSEKEEPING}
+
+
+def _is_yaml(config: str) -> bool:
+    return Path(config).suffix in (".yaml", ".yml")
