@@ -36,8 +36,8 @@ class Refined:
     """The label made from one coarse one: `label` is `uint8 [H, W]` train ids, 255 = ignore.
 
     `maps` are further `[H, W]` arrays by name, `objects` columns of a table of the objects, arrays `[N]` by name.
-    `counts` says what became of the objects: `refined` of them have a new mask, `kept` their coarse one because the
-    method's result was implausible.
+    `counts` says what became of them, for the log: objects `refined`, with a new mask, or `kept`, with their coarse
+    one because the method's result was implausible; masks `accepted` and the like.
     """
 
     label: NDArray[np.uint8]

@@ -63,7 +63,7 @@ def refine_shard(
     finally:
         hashes.save()
     made = counts.pop("images", 0)
-    became = "".join(f", {n} objects {what}" for what, n in sorted(counts.items()))
+    became = "".join(f", {n} {what}" for what, n in sorted(counts.items()))
     say(f"refine {method} {shard.stem}: {made} images{became}; {len(clips) - made} images found as they were.")
     write_csv(out, LABEL_COLUMNS, sorted(rows))
 

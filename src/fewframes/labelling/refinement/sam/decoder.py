@@ -29,10 +29,11 @@ class Decoder:
 
     def __init__(self, decoder: nn.Module, position: Tensor, dtype: torch.dtype = torch.float32) -> None:
         """`position`, `[1, C, h, w]`, is the prompt encoder's for the image's cells (`get_dense_pe`)."""
-        self._model: Any = decoder
+        model: Any = decoder
+        self._model = model
         self._dtype = dtype
         self._position = position.flatten(2).transpose(1, 2).to(dtype).contiguous()
-        first, norm, _, second, _ = self._model.output_upscaling
+        first, norm, _, second, _ = model.output_upscaling
         self._upscaling = [
             (conv.weight.permute(0, 2, 3, 1).flatten(1).to(dtype), conv.bias.repeat(4).to(dtype), conv.out_channels)
             for conv in (first, second)
@@ -78,7 +79,7 @@ class Decoder:
         of_heads = attention.q_proj(queries).view(prompts, tokens, heads, -1) / _scale(attention)
         asked = torch.einsum("btnc,nce->bnte", of_heads, attention.k_proj.weight.unflatten(0, (heads, -1)))
         scores = asked.flatten(1, 2).to(keys.dtype) @ keys.transpose(1, 2)
-        found = (scores.softmax(dim=-1) @ values).float().unflatten(1, (heads, tokens))
+        found = (scores.softmax(dim=-1) @ values).float().view(prompts, heads, tokens, -1)
         out = torch.einsum("bnte,nce->btnc", found, attention.v_proj.weight.unflatten(0, (heads, -1))).flatten(2)
         return attention.out_proj(out + attention.v_proj.bias)
 
@@ -91,7 +92,7 @@ class Decoder:
         # Cells last: softmax over the few tokens is twenty times slower along neighbouring numbers.
         scores = asked.flatten(1, 2).to(queries.dtype) @ queries.transpose(1, 2)
         scores += bias.flatten(1)[..., None].to(queries.dtype)
-        weights = scores.unflatten(1, (heads, tokens)).softmax(dim=2).flatten(1, 2)
+        weights = scores.view(prompts, heads, tokens, -1).softmax(dim=2).flatten(1, 2)
         of_heads = attention.v_proj(values).view(prompts, tokens, heads, -1)
         told = torch.einsum("btnc,enc->bnte", of_heads, attention.out_proj.weight.unflatten(1, (heads, -1)))
         cells = cells + attention.out_proj.bias.to(cells.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import cv2
@@ -118,7 +119,7 @@ class SamSegmenter:
             start = 0
             while start < len(rows):
                 batch = rows[start : start + self._prompts]
-                decoded = self._attempt(lambda: self._decode(features, view, prompts, batch, multimask))  # noqa: B023
+                decoded = self._attempt(partial(self._decode, features, view, prompts, batch, multimask))
                 if decoded is None:
                     self._prompts = self._halved(self._prompts, "a single prompt")
                     continue
@@ -163,7 +164,7 @@ class SamSegmenter:
         while start < len(wanted):
             batch = wanted[start : start + self._images]
             squares = [self._square(embedding.views[number].pixels(image)) for embedding, number, image in batch]
-            encoded = self._attempt(lambda: self._run_encoder(torch.cat(squares)))  # noqa: B023
+            encoded = self._attempt(partial(self._run_encoder, torch.cat(squares)))
             if encoded is None:
                 self._images = self._halved(self._images, "a single image")
                 continue
