@@ -289,6 +289,7 @@ class Stages:
                 ("merge", merging.FrameResult, "add"),
                 ("merge", merging.FrameResult, "finish"),
                 ("merge", clipwork.ClipWork, "add"),
+                ("hash and deflate (beside)", driver, "pack"),
                 ("write", driver.Work, "_write"),
             ):
                 stack.enter_context(mock.patch.object(owner, name, self.timed(stage, getattr(owner, name))))

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from fewframes.core.errors import UserError
-from fewframes.core.images import read_image
+from fewframes.core.images import read_picture
 from fewframes.labelling.models.sam2 import build_model, model_config, normalised
 from fewframes.labelling.propagation.sam2.engine import Tracker
 from fewframes.labelling.propagation.sam2.merging import Merger
@@ -79,7 +79,7 @@ def objects(count):
 
 def task(folder, count, past=KEY, future=KEY):
     def read(offset):
-        return squared(read_image(folder / f"{KEY + offset:05}.jpg"), SIDE)
+        return squared(read_picture(folder / f"{KEY + offset:05}.jpg"), SIDE)
 
     return Task(folder.name, objects(count), past, future, read)
 
@@ -146,7 +146,7 @@ def test_absent_objects_equal_the_official_predictor_and_claim_nothing(model, of
 
 def test_frames_are_prepared_as_the_official_loader_does(official, videos):
     state = official.init_state(str(videos[0]))
-    frames = [squared(read_image(videos[0] / f"{t:05}.jpg"), SIDE) for t in range(FRAMES)]
+    frames = [squared(read_picture(videos[0] / f"{t:05}.jpg"), SIDE) for t in range(FRAMES)]
     torch.testing.assert_close(normalised(frames, torch.device("cpu")), state["images"], rtol=0, atol=0)
 
 

@@ -26,12 +26,17 @@ _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.Deco
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Decode an image file to RGB, `uint8 [H, W, 3]`; raises `UserError` where it is absent or damaged."""
+    return np.asarray(read_picture(path))
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """The same as Pillow's: what only resizes it is spared two copies."""
     with _opened(path) as image:
         if image.mode not in ("RGB", "RGBA", "L", "P"):
             raise UserError(
                 f"{path} is an image of mode {image.mode}, not 8-bit colour or grey: convert it to 8-bit RGB."
             )
-        return np.asarray(_decoded(image, path).convert("RGB"))
+        return _decoded(image, path).convert("RGB")
 
 
 def read_label(path: str | Path) -> NDArray[np.uint8]:

@@ -98,7 +98,10 @@ class ClipWork:
         masks = [m for m in merged if m is not None]
         if not masks:
             return None
-        whole = stitched(masks, [t.columns for t in self.tiles], [t.numbers for t in self.tiles])
+        if len(masks) == 1 and not self.unseen:
+            whole = masks[0]  # as stitching would leave it
+        else:
+            whole = stitched(masks, [t.columns for t in self.tiles], [t.numbers for t in self.tiles])
         train_id = np.array(self._objects.train_ids, np.uint8)
         objects: dict[str, NDArray[Any]] = {"train_id": train_id, "presence": presence, "area": area, "jump": jump}
         made = Propagated(self._key.label, {"object": whole.index, "confidence": whole.confidence}, objects)

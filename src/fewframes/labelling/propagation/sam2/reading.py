@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fewframes.core.errors import UserError
-from fewframes.labelling.propagation.frames import read_frame
+from fewframes.labelling.propagation.frames import read_frame_picture
 
 _AHEAD = 4
 """Frames that lie ready for each worker, at most; one is 3 MB at 1024 px."""
@@ -40,14 +40,17 @@ class FramePart:
     side: int
 
 
-def squared(frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """An RGB frame, `uint8 [H, W, 3]`, resized to `[side, side, 3]` as the official loader does."""
-    return np.asarray(Image.fromarray(frame).resize((side, side)))
+def squared(frame: Image.Image, side: int) -> NDArray[np.uint8]:
+    """An RGB frame resized to `uint8 [side, side, 3]` as the official loader does."""
+    return np.asarray(frame.resize((side, side)))
 
 
 def read_part(part: FramePart) -> NDArray[np.uint8]:
     """The part, as `squared` makes it."""
-    return squared(np.ascontiguousarray(read_frame(part.path, part.size)[:, part.columns]), part.side)
+    frame = read_frame_picture(part.path, part.size)
+    if part.columns.stop - part.columns.start < frame.width:
+        frame = frame.crop((part.columns.start, 0, part.columns.stop, frame.height))
+    return squared(frame, part.side)
 
 
 def _end_with_parent() -> None:
