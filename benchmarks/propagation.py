@@ -49,6 +49,7 @@ from fewframes.core.clips import Clip, write_clips
 from fewframes.core.files import ContentHashes, read_csv
 from fewframes.core.labelfile import read_label_layer
 from fewframes.core.labels import IGNORE, load_class_table
+from fewframes.labelling.models.chosen import ChosenModel
 from fewframes.labelling.models.sam2 import model_config
 from fewframes.labelling.propagation import driver
 from fewframes.labelling.propagation.sam2 import clipwork, groups, merging, reading, settings, setup
@@ -338,7 +339,7 @@ def main() -> None:
     run = {"threads": options.threads, "max_batch": options.max_batch}
     of_method, _, housekeeping = settings.parse(chosen, run)
     with contextlib.redirect_stderr(io.StringIO()):
-        built = setup.set_up(of_method, housekeeping, None, options.config)
+        built = setup.set_up(of_method, housekeeping, ChosenModel("random", None, options.config))
     model: Any = built.tracker._model
     device, bfloat16 = next(model.parameters()).device, built.notes["precision"] == "bfloat16"
     # Of an object that counts as absent nothing is merged or claimed.

@@ -15,11 +15,12 @@ from segment_anything import SamPredictor
 from fewframes.core.errors import UserError
 from fewframes.core.weights import registry
 from fewframes.labelling.models.checkpoint import SAM
+from fewframes.labelling.models.device import native_bfloat16
 from fewframes.labelling.models.sam import SIZES, build_model
 from fewframes.labelling.refinement.sam import segmenter as engine
 from fewframes.labelling.refinement.sam import upsampling
 from fewframes.labelling.refinement.sam.contract import Prompts
-from fewframes.labelling.refinement.sam.segmenter import SamSegmenter, native_bfloat16
+from fewframes.labelling.refinement.sam.segmenter import SamSegmenter
 from fewframes.labelling.refinement.sam.views import View, chosen_views, views_of
 
 IMAGE_SIZES = [(200, 400), (150, 200), (260, 130), (256, 256), (90, 301)]

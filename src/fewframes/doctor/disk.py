@@ -17,8 +17,9 @@ from fewframes.doctor.report import FAULT, WARNING, Group, plural
 from fewframes.doctor.weights import Size
 from fewframes.experiments.manifests import labels_for_all, measured_labels, needed_labels
 
-_BYTES_A_PIXEL = {"flow": 0.45}
-"""Bytes a pixel that a label of the method takes, confidence included: 0.30 at 2048x1024, 0.42 on CamVid."""
+_BYTES_A_PIXEL = {"flow": 0.45, "sam2": 0.3}
+"""Bytes a pixel that a label of the method takes, with all that lies beside it: `flow` 0.30 at 2048x1024 and 0.42 on
+CamVid, `sam2` 0.26 at 2048x1024."""
 _BYTES_OTHERWISE = 0.08
 """Bytes a pixel of a label alone: 0.03 at 2048x1024, 0.06 on CamVid."""
 _BYTES_OF_FRAMES = 1.5

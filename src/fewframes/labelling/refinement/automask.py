@@ -11,15 +11,13 @@ pixels, and what is unlabelled because it is void.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.labels import IGNORE, ClassTable
-from fewframes.labelling.models.checkpoint import RANDOM, SAM2, chosen_weights, config_digest
+from fewframes.labelling.models.chosen import ChosenModel
 from fewframes.labelling.refinement import CoarseImage, Refined
 from fewframes.labelling.refinement.automasks.masks import Mask
 from fewframes.labelling.refinement.automasks.settings import AutomaskSettings, Housekeeping, parse
@@ -34,33 +32,26 @@ class AutomaskRefiner:
 
     def __init__(self, settings: AutomaskSettings, run: Housekeeping) -> None:
         self._settings, self._run = settings, run
-        folder = Path(run.weights_folder)
-        self._weights, self._config = chosen_weights(
-            settings.weights, settings.config, folder, SAM2, "refinement.automask"
-        )
+        self._model = ChosenModel.of(settings, run.weights_folder, "refinement.automask")
         self._ran_on: Mapping[str, str] = {}
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """All that decides the labels; weights and configuration by content, wherever they lie."""
-        decisive = asdict(self._settings)
-        decisive |= {
-            "weights": self._weights.sha256 if self._weights else RANDOM,
-            "config": config_digest(self._config),
-        }
-        if self._weights:
+        decisive = self._model.known_by(self._settings)
+        if not self._model.random:
             del decisive["seed"]
         return decisive
 
     @property
     def notes(self) -> Mapping[str, Any]:
         """Names of weights and configuration, and what it ran on."""
-        return {"weights": self._settings.weights, "config": self._config, **self._ran_on}
+        return {**self._model.notes, **self._ran_on}
 
     @property
     def random_weights(self) -> bool:
         """Whether the weights are drawn at random."""
-        return self._weights is None
+        return self._model.random
 
     def refine_all(self, images: Iterable[CoarseImage]) -> Iterator[tuple[int, Refined]]:
         """See `Refiner`; an image without a labelled pixel is not looked at."""
@@ -78,7 +69,7 @@ class AutomaskRefiner:
         # Torch takes seconds to import: not where all labels are found as they were.
         from fewframes.labelling.refinement.automasks.generator import set_up
 
-        generator, self._ran_on = set_up(self._settings, self._run, self._weights, self._config)
+        generator, self._ran_on = set_up(self._settings, self._run, self._model)
         return generator
 
 

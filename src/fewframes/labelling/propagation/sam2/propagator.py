@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.labels import ClassTable
-from fewframes.labelling.models.checkpoint import RANDOM, chosen_weights, config_digest
+from fewframes.labelling.models.chosen import ChosenModel
 from fewframes.labelling.propagation import KeyFrame, Propagated
 from fewframes.labelling.propagation.sam2.policy import Policy, claimed
 from fewframes.labelling.propagation.sam2.settings import Housekeeping, Sam2Settings
@@ -23,18 +22,14 @@ class Sam2Propagator:
 
     def __init__(self, settings: Sam2Settings, policy: Policy, run: Housekeeping, classes: ClassTable) -> None:
         self._settings, self._policy, self._run, self._classes = settings, policy, run, classes
-        self._weights, self._config = chosen_weights(settings.weights, settings.config, Path(run.weights_folder))
+        self._model = ChosenModel.of(settings, run.weights_folder, "propagation.sam2")
         self._ran_on: Mapping[str, str] = {}
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """All that decides the masks; weights and configuration by content, wherever they lie."""
-        decisive = asdict(self._settings)
-        decisive |= {
-            "weights": self._weights.sha256 if self._weights else RANDOM,
-            "config": config_digest(self._config),
-        }
-        if self._weights:
+        decisive = self._model.known_by(self._settings)
+        if not self._model.random:
             del decisive["seed"]
         if self._settings.objects == "class":
             del decisive["least_area"], decisive["most_things"]
@@ -48,12 +43,12 @@ class Sam2Propagator:
     @property
     def notes(self) -> Mapping[str, Any]:
         """Names of weights and configuration, and what it ran on."""
-        return {"weights": self._settings.weights, "config": self._config, **self._ran_on}
+        return {**self._model.notes, **self._ran_on}
 
     @property
     def random_weights(self) -> bool:
         """Whether the weights are drawn at random."""
-        return self._weights is None
+        return self._model.random
 
     @property
     def uses_instances(self) -> bool:
@@ -70,7 +65,7 @@ class Sam2Propagator:
         from fewframes.labelling.propagation.sam2.groups import track_all
         from fewframes.labelling.propagation.sam2.setup import set_up
 
-        setup = set_up(self._settings, self._run, self._weights, self._config)
+        setup = set_up(self._settings, self._run, self._model)
         self._ran_on = setup.notes
         yield from track_all(itertools.chain([first], keys), setup, self._settings, self._policy, self._classes)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
 from fewframes.core.progress import say
-from fewframes.core.weights import Weights
+from fewframes.labelling.models.chosen import ChosenModel
+from fewframes.labelling.models.device import chosen_device
 from fewframes.labelling.models.sam2 import build_model
 from fewframes.labelling.refinement.automasks.filters import Candidate, candidates, distinct
 from fewframes.labelling.refinement.automasks.masks import Mask
@@ -143,27 +143,15 @@ def _grid(per_side: int, size: tuple[int, int]) -> Tensor:
 
 
 def set_up(
-    settings: AutomaskSettings, run: Housekeeping, weights: Weights | None, config: str
+    settings: AutomaskSettings, run: Housekeeping, model: ChosenModel
 ) -> tuple[MaskGenerator, Mapping[str, str]]:
     """Build the model and put it on its device: the generator, and notes on what it runs on.
 
     Raises `UserError` where either cannot be had.
     """
-    if run.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"No GPU is to be seen, and the device of {NAME} is cuda: give the job a GPU.")
-    gpu = run.device != "cpu" and torch.cuda.is_available()
-    if run.threads and not gpu:
-        torch.set_num_threads(run.threads)
-    # Older GPUs emulate bfloat16, slower than float32.
-    half = settings.precision == "bfloat16" or (
-        settings.precision == "auto" and gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
-    path = weights.path if weights else None
-    model = build_model(config, path, image_size=settings.image_size or None, seed=settings.seed)
-    generator = MaskGenerator(model.to("cuda" if gpu else "cpu"), settings, max_batch=run.max_batch, bfloat16=half)
-    device = torch.cuda.get_device_name() if gpu else "processor"
-    precision = "bfloat16" if half else "float32"
-    start = settings.weights if weights else "RANDOM weights: labels mean nothing"
-    points = settings.points_per_side**2
-    say(f"automask: {config} at {model.image_size} px on {device}, {precision}, {start}, {points} points an image.")
-    return generator, {"device": device, "precision": precision, "torch": torch.__version__, "sam2": version("sam2")}
+    device = chosen_device(run, settings.precision, NAME)
+    built = build_model(model.config, model.path, image_size=settings.image_size or None, seed=settings.seed)
+    generator = MaskGenerator(built.to(device.at), settings, max_batch=run.max_batch, bfloat16=device.bfloat16)
+    runs_on = f"{model.config} at {built.image_size} px on {device.name}, {device.precision}"
+    say(f"automask: {runs_on}, {model.said}, {settings.points_per_side**2} points an image.")
+    return generator, device.notes("sam2")

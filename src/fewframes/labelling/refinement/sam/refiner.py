@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
-from fewframes.labelling.models.checkpoint import RANDOM, SAM, chosen_weights, config_digest
+from fewframes.labelling.models.chosen import ChosenModel
 from fewframes.labelling.refinement import CoarseImage, Refined
 from fewframes.labelling.refinement.onebyone import read_of_size
 from fewframes.labelling.refinement.sam.guard import compared, plausible
@@ -50,21 +49,15 @@ class SamRefiner:
         self._settings, self._run = settings, run
         self._method, self._things = method, thing_train_ids(classes)
         self._train_ids = range(len(classes.trained)) if settings.classes == "all" else classes.refined_train_ids
-        self._weights, self._config = chosen_weights(
-            settings.weights, settings.config, Path(run.weights_folder), SAM, f"refinement.{method}"
-        )
+        self._model = ChosenModel.of(settings, run.weights_folder, f"refinement.{method}")
         self._setup: Setup | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """All that decides its labels; weights and configuration by content, wherever they lie."""
-        decisive = asdict(self._settings)
-        decisive |= {
-            "weights": self._weights.sha256 if self._weights else RANDOM,
-            "config": config_digest(self._config),
-        }
+        decisive = self._model.known_by(self._settings)
         if isinstance(self._settings, BoxSettings):
-            if self._weights:
+            if not self._model.random:
                 del decisive["seed"]
             if not self._settings.mask_logit:
                 del decisive["mask_rim"]
@@ -74,12 +67,12 @@ class SamRefiner:
     def notes(self) -> Mapping[str, Any]:
         """Names of weights and configuration, and what it ran on."""
         ran_on = self._setup.notes if self._setup else {}
-        return {"weights": self._settings.weights, "config": self._config, **ran_on}
+        return {**self._model.notes, **ran_on}
 
     @property
     def random_weights(self) -> bool:
         """Whether the weights are drawn at random."""
-        return self._weights is None
+        return self._model.random
 
     def refine_all(self, images: Iterable[CoarseImage]) -> Iterator[tuple[int, Refined]]:
         """See `Refiner`; images without objects come as they were, and need no model."""
@@ -118,7 +111,7 @@ class SamRefiner:
             # Torch takes seconds to import: not where all labels are found as they were.
             from fewframes.labelling.refinement.sam.setup import set_up
 
-            self._setup = set_up(self._method, self._settings, self._run, self._weights, self._config)
+            self._setup = set_up(self._method, self._settings, self._run, self._model)
         return self._setup
 
     def _read_ahead(self, images: Iterable[CoarseImage]) -> Iterator[Prepared]:

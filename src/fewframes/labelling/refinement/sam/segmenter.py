@@ -223,12 +223,3 @@ class SamSegmenter:
                 f"The GPU's memory does not suffice for {what}: take a smaller model, or leave the GPU to this job."
             )
         return batch // 2
-
-
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 itself: elsewhere it is emulated, slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # What the processor has is told by functions that PyTorch calls private: absent, it has nothing.
-    asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, name, bool)()) for name in asks)

@@ -1,0 +1,75 @@
+"""The device that a model runs on, and in which precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Protocol
+
+import torch
+
+from fewframes.core.errors import UserError
+
+
+class Asked(Protocol):
+    """Settings that ask for a device: `device` is auto, cpu or cuda, `threads` those of a processor, 0 for torch's."""
+
+    @property
+    def device(self) -> str:
+        """auto, cpu or cuda."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Of the processor; 0 leaves it to torch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a model runs, the device's own `name`, and whether it is to compute in bfloat16."""
+
+    at: torch.device
+    name: str
+    bfloat16: bool
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it is a GPU."""
+        return self.at.type == "cuda"
+
+    @property
+    def precision(self) -> str:
+        """bfloat16 or float32."""
+        return "bfloat16" if self.bfloat16 else "float32"
+
+    def notes(self, package: str) -> Mapping[str, str]:
+        """What is worth keeping with labels: the device, and the versions of torch and of the model's `package`."""
+        versions = {"torch": torch.__version__, package: version(package)}
+        return {"device": self.name, "precision": self.precision, **versions}
+
+
+def chosen_device(run: Asked, precision: str, owner: str, *, processors: bool = False) -> Device:
+    """The device for a method, `owner` in messages; raises `UserError` where it cannot be had.
+
+    `precision` is bfloat16, float32 or auto: bfloat16 on a GPU that has it and, with `processors`, on a processor that
+    has it.
+    """
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"No GPU is to be seen, and the device of {owner} is cuda: give the job a GPU.")
+    gpu = run.device != "cpu" and torch.cuda.is_available()
+    if run.threads and not gpu:
+        torch.set_num_threads(run.threads)
+    at = torch.device("cuda" if gpu else "cpu")
+    half = precision == "bfloat16" or (precision == "auto" and (gpu or processors) and native_bfloat16(at))
+    return Device(at, torch.cuda.get_device_name() if gpu else "processor", half)
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself: elsewhere it is emulated, slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # What the processor has is told by functions that PyTorch calls private: absent, it has nothing.
+    asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in asks)
