@@ -92,6 +92,17 @@ def planned_run(wildcards):
     return f"{STUDY.folder}/plan.ran"
 
 
+def planned_states(wildcards):
+    """Through the plan: what tells that a clip may have changed."""
+    checkpoints.plan.get()
+    return f"{STUDY.folder}/states.csv"
+
+
+def pictured_states(wildcards):
+    """What tells that fine labels may have changed, where a sheet shows them beside others."""
+    return planned_states(wildcards) if wildcards.picture == "refinement" else []
+
+
 def planned_clips(wildcards):
     """Through the plan: the index alone."""
     checkpoints.plan.get()

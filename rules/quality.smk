@@ -128,6 +128,8 @@ rule refinement_quality:
     input:
         index=planned_clips,
         labels=refined_labels_of_method,
+        # It tells that a fine label may have changed.
+        states=planned_states,
     output:
         table=report(
             "<data>/quality/refinement/{method}.csv",

@@ -96,6 +96,7 @@ rule cost:
 rule picture:
     input:
         labels=pictured_labels,
+        states=pictured_states,
     output:
         png=report(
             "<data>/figures/{picture}.png",

@@ -60,15 +60,33 @@ def test_what_is_not_fetched_yet_is_a_warning_with_its_size(propagating):
     assert (row.group, row.severity, row.what) == ("Weights", "warning", UNFETCHED)
     assert (row.name, row.detail) == ("weights/sam2.1_hiera_tiny.pt", "156 MB")
     assert "rule `weights`" in row.mend and f"`fewframes fetch {TINY.name} --folder weights`" in row.mend
-    assert report.exit_code == 0 and "39.0 million numbers" in report.text()
+    assert report.exit_code == 0 and f"{TINY.name}, to be fetched" in report.text()
     assert max(map(len, report.text().splitlines())) <= 100
 
 
-def test_random_weights_are_a_warning(propagating):
+def test_random_weights_are_refused_as_the_workflow_does_it(propagating, patient):
     report = propagating(weights="random", config="small")
     (row,) = report.rows
-    assert (row.group, row.severity, row.name) == ("Weights", "warning", "propagation.sam2.weights")
-    assert "mean nothing" in row.what and "tables refuse" in row.mend and report.exit_code == 0
+    assert (row.group, row.severity, row.name) == ("Weights", "fault", "propagation.sam2.weights")
+    assert "mean nothing" in row.what and "allow_random_weights" in row.mend and report.exit_code == 1
+    patient.config["allow_random_weights"] = True
+    assert propagating(weights="random", config="small").rows == []
+
+
+def test_published_weights_have_a_configuration_of_their_own(propagating):
+    (row,) = propagating(weights=TINY.name, config="small").rows
+    assert (row.severity, row.what) == ("fault", UNUSABLE) and "leave" in row.mend.lower()
+
+
+def test_sams_models_are_looked_at_too(patient, checkpoint):
+    patient.config["experiments"] = ["coarse-50-refined"]
+    (patient.folder / "small.pt").symlink_to(checkpoint)
+    cases = {"vit_x": ("weights that refinement.sam_points cannot use", "Set"), "small": (UNFIT, "Give")}
+    for config, (what, mend) in cases.items():
+        block = {"weights": "small.pt", "config": config}
+        patient.config["refinement"] = {"method": "sam_points", "sam_points": block}
+        (row,) = [row for row in patient.examine().rows if row.group == "Weights"]
+        assert (row.severity, row.what) == ("fault", what) and row.mend.startswith(mend)
 
 
 FAULTS: dict[str, tuple[dict[str, object], str, str, str]] = {
@@ -78,7 +96,6 @@ FAULTS: dict[str, tuple[dict[str, object], str, str, str]] = {
     "unknown config": ({"weights": "small.pt", "config": "sam3"}, UNBUILT, "sam3", "Name small, sam2.1_hiera_t"),
     "no config": ({"weights": "small.pt", "config": "no.yaml"}, UNBUILT, "no.yaml", "It needs a key 'model'"),
     "absent config": ({"weights": "small.pt", "config": "gone.yaml"}, UNBUILT, "gone.yaml", "Correct it."),
-    "wrong size": ({"weights": "small.pt", "config": "small", "image_size": 100}, UNBUILT, "small", "Give a multiple"),
     "another model's": ({"weights": "small.pt", "config": "wide.yaml"}, UNFIT, "small.pt", "Give the checkpoint"),
     "no weights": ({"weights": "no.yaml", "config": "small"}, UNFIT, "no.yaml", "Give the checkpoint of that"),
 }

@@ -56,6 +56,8 @@ def test_touching_the_dataset_recomputes_nothing(study):
     # The plan looks; shards whose frames were touched are visited and find all their clips by content.
     looked = {"prepare", "plan", "propagate", "refine", "collect_pseudo", "collect_refined", "all"}
     looked |= {"manifests_annotated", "manifests_propagated", "manifests_refined"}
+    # What shows fine labels looks at them again.
+    looked |= {"refinement_quality", "picture"}
     assert {rule for rule, _ in run.jobs} <= looked
     assert study.run().jobs == []
 

@@ -17,7 +17,8 @@ from fewframes.doctor.report import FAULT, WARNING, Group, plural
 from fewframes.doctor.weights import Size
 from fewframes.experiments.manifests import labels_for_all, measured_labels, needed_labels
 
-_BYTES_A_PIXEL = {"flow": 0.45, "sam2": 0.3}
+_WITH_OBJECTS = ("sam_points", "sam_points_guarded", "sam_box", "automask")
+_BYTES_A_PIXEL = {"flow": 0.45, "sam2": 0.3, **dict.fromkeys(_WITH_OBJECTS, 0.12)}
 """Bytes a pixel that a label of the method takes, with all that lies beside it: `flow` 0.30 at 2048x1024 and 0.42 on
 CamVid, `sam2` 0.26 at 2048x1024."""
 _BYTES_OTHERWISE = 0.08
@@ -81,8 +82,8 @@ def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, floa
         # A clip's file also holds its key frame's label.
         wanted = {(clip, offset) for clip, offsets in pseudo.items() for offset in (0, *offsets)}
         parts.append(_labels(case, "pseudo", method, wanted, pixels))
-    if refined:
-        parts.append(_labels(case, "refined", case.study.refinement, {(clip, 0) for clip in refined}, pixels))
+    for method in case.study.labelled["refined"] if refined else []:
+        parts.append(_labels(case, "refined", method, {(clip, 0) for clip in refined}, pixels))
     for network, size in sizes.items():
         runs = [run for run in case.study.runs if run.startswith(f"{network}/")]
         due = [r for r in runs if not (Path(case.study.folder) / "runs" / r / "model.safetensors").is_file()]
@@ -126,7 +127,7 @@ def _made(path: Path) -> list[tuple[str, int]]:
 
 
 def _size_of_one(folder: Path, guess: float) -> tuple[float, str]:
-    files = list(itertools.islice(folder.glob("*.h5"), _MEASURED))
+    files = list(itertools.islice(folder.rglob("*.h5"), _MEASURED))
     layers = sum(len(read_fingerprints(file)) for file in files)
     if not layers:
         return guess, "estimated"

@@ -113,11 +113,12 @@ def _check_methods(group: Group, config: dict[str, Any]) -> None:
             detail = f"'{method}' is none of {', '.join(methods)}"
             group.add(FAULT, "unknown methods", f"{stage}.method", _CHOOSE_METHOD, detail)
             config[stage]["method"] = methods[0]
-    for method in config["quality"]["methods"]:
-        if method not in propagation.METHODS:
-            detail = f"'{method}' is none of {', '.join(propagation.METHODS)}"
-            group.add(FAULT, "unknown methods", "quality.methods", _CHOOSE_METHOD, detail)
-    config["quality"]["methods"] = [m for m in config["quality"]["methods"] if m in propagation.METHODS]
+    for key, methods in (("methods", propagation.METHODS), ("refinements", refinement.METHODS)):
+        for method in config["quality"][key]:
+            if method not in methods:
+                detail = f"'{method}' is none of {', '.join(methods)}"
+                group.add(FAULT, "unknown methods", f"quality.{key}", _CHOOSE_METHOD, detail)
+        config["quality"][key] = [method for method in config["quality"][key] if method in methods]
 
 
 def _check_folders(group: Group, config: dict[str, Any]) -> None:

@@ -15,8 +15,8 @@ from fewframes.labelling.models.checkpoint import (
     PACKAGES,
     RANDOM,
     SAM,
+    check_config,
     chosen_weights,
-    published_config,
     published_weights,
 )
 
@@ -42,7 +42,8 @@ def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
         for method in case.study.labelled[made]:
             if case.study.methods.needs_weights(stage, method):
                 block = case.config[stage][method]
-                told.append(_examine_model(group, f"{stage}.{method}", block, case.config["weights"]))
+                allowed = case.config["allow_random_weights"]
+                told.append(_examine_model(group, f"{stage}.{method}", block, case.config["weights"], allowed))
     sizes: dict[str, Size] = {}
     for name, block in case.config["training"].items() if case.study.experiments else ():
         size, start = _examine_network(group, name, block, len(case.source.classes.names))
@@ -53,59 +54,56 @@ def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
     return group, sizes
 
 
-def _examine_model(group: Group, key: str, block: Mapping[str, Any], folder: str) -> str:
-    """Check a method's model, `key` in the config; published weights lie in `folder`. What it is, in a few words."""
+def _examine_model(group: Group, key: str, block: Mapping[str, Any], folder: str, allowed: bool) -> str:
+    """Check a method's model, `key` in the config, whose published weights lie in `folder`.
+
+    `allowed` is whether weights may be random. Returns what it is, in a few words.
+    """
     name, config, package = block["weights"], block["config"], PACKAGES[key]
     path = None
     try:
         entry = published_weights(name, package, key)
+        check_config(config, entry, package, key)
         if entry is not None and not (Path(folder) / entry.file).exists():
             _note_unfetched(group, entry, folder)
-            config = config or published_config(entry)
+            if not config:
+                return f"{key}: {name}, to be fetched"
         else:
             weights, config = chosen_weights(name, config, Path(folder), package, key)
             path = weights.path if weights else None
     except UserError as error:
         group.refused(f"weights that {key} cannot use", name, error)
         return ""
-    if name == RANDOM:
-        mend = "For tests alone: tables refuse such labels unless allow_random_weights is true. Name published weights."
-        group.add(WARNING, "labels by random weights, which mean nothing", f"{key}.weights", mend)
+    if name == RANDOM and not allowed:
+        mend = "Name weights, or, for a test of the workflow, set allow_random_weights: it refuses such labels."
+        group.add(FAULT, "labels by random weights, which mean nothing", f"{key}.weights", mend)
     try:
-        model = _built(package, config, block)
+        numbers = _numbers(package, config, path, block)
     except UserError as error:
-        group.refused("configurations that cannot be built", config, error)
+        what = (
+            "weights that do not fit" if path and "do not fit" in str(error) else "configurations that cannot be built"
+        )
+        group.refused(what, str(path) if path and "do not fit" in str(error) else config, error)
         return ""
-    if path is not None:
-        try:
-            _load(package, model, path, config)
-        except UserError as error:
-            group.refused("weights that do not fit", str(path), error)
-    return f"{key}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} million numbers, {name} as {config}"
+    return f"{key}: {numbers / 1e6:.1f} million numbers, {name} as {config}"
 
 
-def _built(package: str, config: str, block: Mapping[str, Any]) -> Any:
+def _numbers(package: str, config: str, path: Path | None, block: Mapping[str, Any]) -> int:
+    """Build the model, with its weights where there is a file, and count."""
     # They take seconds to import, and only a study with such a method needs them.
     from fewframes.labelling.models import sam, sam2
 
-    return (
-        sam.build_model(config) if package == SAM else sam2.build_model(config, image_size=block["image_size"] or None)
-    )
-
-
-def _load(package: str, model: Any, path: Path, config: str) -> None:
-    from fewframes.labelling.models.loading import load_weights
-
     if package == SAM:
-        load_weights(model, path, f"SAM configuration {config}")
+        model = sam.build_model(config, path)
     else:
-        load_weights(model, path, f"SAM 2 configuration {config}", within="model")
+        model = sam2.build_model(config, path, image_size=block["image_size"] or None)
+    return sum(p.numel() for p in model.parameters())
 
 
 def _note_unfetched(group: Group, entry: Published, folder: str) -> None:
     mend = (
-        "The rule `weights` fetches them before the first propagation, on the machine that runs snakemake, which must "
-        f"have network. Else run `fewframes fetch {entry.name} --folder {folder}` on one that has, and copy the file."
+        "The rule `weights` fetches them before the first job that needs them, on the machine that runs snakemake, which "
+        f"must have network. Else run `fewframes fetch {entry.name} --folder {folder}` there, and copy it."
     )
     path = str(Path(folder) / entry.file)
     group.add(WARNING, "published weights that are not fetched yet", path, mend, f"{entry.size / 1e6:.0f} MB")

@@ -9,7 +9,7 @@ from typing import Any
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json
 from fewframes.core.weights import Published
-from fewframes.labelling.models.checkpoint import PACKAGES, RANDOM, check_configured, published_weights
+from fewframes.labelling.models.checkpoint import PACKAGES, RANDOM, check_config, check_configured, published_weights
 
 HOUSEKEEPING = (
     *("checkpoint_every", "workers", "cache_mb", "pretrained_sha256"),
@@ -71,8 +71,10 @@ class Methods:
                     "the workflow, set allow_random_weights."
                 )
             check_configured(config, key)
+            check_config(config, None, PACKAGES[key], key)
             return
         entry = self._published(stage, method)
+        check_config(config, entry, PACKAGES[key], key)
         if entry is None and not Path(weights).is_file():
             raise UserError(
                 f"The weights {weights} do not exist: correct {key}.weights in the config, or name published ones "

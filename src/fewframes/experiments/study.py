@@ -48,6 +48,11 @@ class Study:
             check_method("propagation", method, propagation.METHODS)
         for method in config["quality"]["refinements"]:
             check_method("refinement", method, refinement.METHODS)
+        if config["quality"]["refinements"] and not self.families["refined"]:
+            raise UserError(
+                "config: quality.refinements measures the images that experiments have refined, and none has any: name "
+                "an experiment with refined labels, such as coarse-50-refined, or leave it empty."
+            )
         if self._config["dataset"]["reader"] in MEASURED_ONLY and self.experiments:
             raise UserError(
                 f"config: the reader '{self._config['dataset']['reader']}' reads a measurement set, whose clips are "
@@ -273,9 +278,9 @@ class Study:
         """Settings of `fewframes evaluate`."""
         return canonical_json({k: v for k, v in self._config["evaluation"].items() if k != "split"})
 
-    def label_settings(self, stage: str = "propagation") -> str:
-        """Settings of figures of labels: the note, with a mark where some of the labels mean nothing."""
-        random = self.methods.random(stage, self.labelled["pseudo" if stage == "propagation" else "refined"])
+    def label_settings(self) -> str:
+        """Settings of figures of pseudo-labels: the note, with a mark where some of the labels mean nothing."""
+        random = self.methods.random("propagation", self.labelled["pseudo"])
         marks = [f"{method}: labels made with random weights, which mean nothing." for method in random]
         return canonical_json({"note": " ".join(filter(None, [*marks, self._config["note"]]))})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from types import ModuleType
 from typing import Any, TypeVar
@@ -22,6 +22,11 @@ _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: 
 def made_at_random(file: PurePath) -> bool:
     """Whether a label file's labels come from a network with random weights."""
     return file.parent.name == RANDOM_WEIGHTS
+
+
+def marked_method(method: str, files: Iterable[PurePath]) -> str:
+    """How a table names the method of some label files: with a mark where they mean nothing."""
+    return f"{method} (random weights)" if any(map(made_at_random, files)) else method
 
 
 def method_module(room: str, method: str, known: Sequence[str]) -> ModuleType:

@@ -37,14 +37,15 @@ def count_by_confidence(
     return np.stack([confusion_matrix(truth[here], label[here], classes) for here in within])
 
 
-def write_curve(method: str, counts: Mapping[str, NDArray[np.int64]], out: Path) -> None:
+def write_curve(method: str, counts: Mapping[str, NDArray[np.int64]], out: Path, suggest: bool = True) -> None:
     """Write the policy curve of `counts` by source, as `count_by_confidence` makes and adding pools them.
 
-    Says which limit they suggest, by cycle. Where there are no counts, the file is its header alone.
+    Says which limit they suggest, by cycle, where `suggest` is set: the method has one to set. Where there are no
+    counts, the file is its header alone.
     """
     rows = [row for source in SOURCES if source in counts for row in _rows(method, source, counts[source])]
     write_csv(out, CURVE_COLUMNS, rows)
-    if "cycle" in counts:
+    if "cycle" in counts and suggest:
         say(f"signals {method}: {suggestion(counts['cycle'])}.")
 
 

@@ -18,6 +18,7 @@ from fewframes.core.labelfile import Layer, read_label_layer, read_layer
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.metrics import confusion_matrix, coverage, iou_per_class, mean
 from fewframes.core.progress import progress
+from fewframes.labelling.methods import marked_method
 from fewframes.labelling.propagation.layers import has_policy, unfiltered
 
 _FACTS = ("method", "offset", "class", "frames", "pixels")
@@ -92,6 +93,7 @@ def write_quality(
             f"No label of '{method}' lies on a frame with dense truth below {truth_root}: "
             "correct dataset.truth in the config, or leave 'quality' without methods."
         )
+    method = marked_method(method, (results / row["file"] for row in rows))
     tables: list[tuple[str, _Tally]] = [(str(offset), tallies[offset]) for offset in sorted(tallies)]
     for distance in sorted({abs(o) for o in tallies}):
         if distance in tallies and -distance in tallies:

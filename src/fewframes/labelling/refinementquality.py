@@ -19,6 +19,7 @@ from fewframes.core.labelfile import read_label_layer
 from fewframes.core.labels import ClassTable
 from fewframes.core.metrics import boundary_counts, boundary_iou, claimed, confusion_matrix, iou_per_class, mean
 from fewframes.core.progress import progress, say
+from fewframes.labelling.methods import marked_method
 
 SCORES = ("coverage", "iou_claimed", "iou_all", "boundary_iou")
 """What each of the two labels is scored by: the share of valid pixels that it labels, IoU on those alone, IoU on all
@@ -28,7 +29,10 @@ COLUMNS = (
     *("method", "class", "frames", "pixels"),
     *(f"{score}_{what}" for score in SCORES for what in ("coarse", "refined", "gain")),
 )
-"""Columns of the table: counts, `pixels` those of truth, and scores in percent; `gain` is refined minus coarse."""
+"""Columns of the table: counts, `pixels` those of truth, and scores in percent.
+
+`gain` is refined minus coarse; where it is a mean, over the classes that have both.
+"""
 
 REFINED = "mean of refined"
 """The row of means over the classes that refinement works on (`ClassTable.refined`)."""
@@ -46,12 +50,12 @@ class _Tally:
         self.confusion += confusion_matrix(truth, label, classes)
         self.boundaries += boundary_counts(truth, label, classes)
 
-    def scores(self, train_ids: Sequence[int]) -> list[float]:
-        """The means of `SCORES` over some classes; coverage is of all their pixels together."""
+    def scores(self, train_ids: Sequence[int]) -> list[NDArray[np.float64]]:
+        """The `SCORES` of some classes, one array each; coverage is one number, of all their pixels together."""
         rows, on_claimed = self.confusion[train_ids], claimed(self.confusion)
-        covered = float(rows[:, :-1].sum() / rows.sum()) if rows.any() else float("nan")
+        covered = rows[:, :-1].sum() / rows.sum() if rows.any() else float("nan")
         by_class = (iou_per_class(on_claimed), iou_per_class(self.confusion), boundary_iou(self.boundaries))
-        return [covered, *(mean(values[train_ids]) for values in by_class)]
+        return [np.array([covered]), *(values[train_ids] for values in by_class)]
 
 
 def write_refinement_quality(
@@ -78,6 +82,7 @@ def write_refinement_quality(
         rows.append((REFINED, list(classes.refined_train_ids)))
     rows.append(("mean", list(range(len(classes.names)))))
     pixels = tallies["coarse"].confusion.sum(axis=1)
+    method = marked_method(method, refined.values())
     write_csv(
         out,
         COLUMNS,
@@ -108,7 +113,8 @@ def labels_of(clip: Clip, refined: Path, root: Folder, classes: ClassTable) -> d
 def _scores(tallies: Mapping[str, _Tally], train_ids: Sequence[int]) -> Iterable[str]:
     coarse, refined = (tallies[kind].scores(train_ids) for kind in ("coarse", "refined"))
     for before, after in zip(coarse, refined, strict=True):
-        yield from map(_percent, (before, after, after - before))
+        # A mean gain is of the classes that both have: else one stray pixel of a class would pass for a loss.
+        yield from map(_percent, (mean(before), mean(after), mean(after - before)))
 
 
 def _percent(value: float) -> str:

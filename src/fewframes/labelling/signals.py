@@ -109,7 +109,7 @@ def write_signals(
         for source, matrices in found["counts"].items():
             counts[source] = counts.get(source, 0) + np.array(matrices, np.int64)
     write_csv(out, COLUMNS, rows)
-    write_curve(method, counts, curve)
+    write_curve(method, counts, curve, suggest=bool(propagator.policy))
 
 
 @dataclass

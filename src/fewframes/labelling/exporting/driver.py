@@ -102,9 +102,10 @@ def _labelled(name: str, clip: Clip, row: dict[str, str], results: Path, root: F
     offset = int(row["offset"])
     image = clip.image_at(offset)
     if made_at_random(PurePosixPath(row["file"])):
+        stage = {"pseudo": "propagation", "refined": "refinement"}[row["kind"]]
         raise UserError(
             f"{results / row['file']} was made with random weights and means nothing: name weights in "
-            "propagation.sam2.weights, and export what comes of them."
+            f"{stage}.{row['method']}.weights, and export what comes of them."
         )
     layer = read_layer(results / row["file"], offset, maps=())
     if (layer.fingerprint, layer.checksum) != (row["fingerprint"], row["checksum"]):

@@ -13,6 +13,9 @@ from fewframes.core.weights import Published, Weights, registry, resolve
 RANDOM = "random"
 """In place of weights: numbers drawn at random, with which labels mean nothing."""
 
+SAM_CONFIGS = ("vit_b", "vit_l", "vit_h", "small")
+"""SAM's configurations: those of its weights, and a small one of ours."""
+
 SAM, SAM2 = "segment-anything", "sam2"
 """The packages whose weights these are."""
 
@@ -43,6 +46,7 @@ def chosen_weights(
     found = resolve(weights, folder)
     if found.published is not None:
         _check_package(found.published, weights, package, key)
+        check_config(config, found.published, package, key)
         return found, config or published_config(found.published)
     if not config:
         raise UserError(
@@ -55,6 +59,15 @@ def check_configured(config: str, key: str = "propagation.sam2") -> None:
     """Raise `UserError` where no configuration is named, as one must be for random weights."""
     if not config:
         raise UserError(f"Random weights have no configuration of their own: set {key}.config (`small` for tests).")
+
+
+def check_config(config: str, entry: Published | None, package: str, key: str) -> None:
+    """Raise `UserError` for a configuration that is not one of the package's, or not that of published weights."""
+    if package == SAM and config not in ("", *SAM_CONFIGS):
+        raise UserError(f"There is no SAM configuration '{config}': set {key}.config to {', '.join(SAM_CONFIGS)}.")
+    own = published_config(entry) if entry else config
+    if config not in ("", own) and Path(config).suffix not in (".yaml", ".yml"):
+        raise UserError(f"The weights {entry and entry.name} are of {own}, not of '{config}': leave {key}.config out.")
 
 
 def published_weights(weights: str, package: str = SAM2, key: str = "propagation.sam2") -> Published | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Protocol
@@ -64,6 +65,20 @@ def chosen_device(run: Asked, precision: str, owner: str, *, processors: bool = 
     at = torch.device("cuda" if gpu else "cpu")
     half = precision == "bfloat16" or (precision == "auto" and (gpu or processors) and native_bfloat16(at))
     return Device(at, torch.cuda.get_device_name() if gpu else "processor", half)
+
+
+@contextmanager
+def memory_ends_in_a_sentence(owner: str) -> Iterator[None]:
+    """Turn what PyTorch raises where memory runs out, on a GPU or beside it, into a `UserError`; `owner` is named."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise UserError(
+            f"Memory does not suffice for {owner}: give the job more, leave the GPU to it alone, or take a smaller "
+            "model or fewer objects; what was finished before is kept."
+        ) from None
 
 
 def native_bfloat16(device: torch.device) -> bool:

@@ -23,7 +23,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.images import read_instances, read_label
 from fewframes.core.labelfile import Layer, PackedLayer, pack, read_fingerprints, read_layer, write_label_file
-from fewframes.core.labels import ClassTable
+from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.progress import progress, say
 from fewframes.core.stages import VERSIONS
 from fewframes.labelling.methods import RANDOM_WEIGHTS
@@ -32,6 +32,9 @@ from fewframes.labelling.propagation.layers import before_policy
 
 _PACKERS, _MOST_UNPACKED = 2, 4
 """Threads that pack layers, and layers that wait for them: one of 2048x1024 with its maps is 8 MB and takes 35 ms."""
+
+_NEXT_TO_NOTHING = 0.01
+"""Share of pixels below which labels are hardly worth a training."""
 
 
 def propagate_shard(
@@ -72,6 +75,10 @@ def propagate_shard(
     again = f", {work.reclaimed} claimed anew" if work.reclaimed else ""
     found = len(clips) - work.made - work.reclaimed
     say(f"propagate {method} {shard.stem}: {work.made} clips labelled{again}, {found} found as they were.")
+    if work.claimed:
+        share = sum(work.claimed) / len(work.claimed)
+        hint = ", next to nothing: loosen the method's settings" if share < _NEXT_TO_NOTHING else ""
+        say(f"propagate {method} {shard.stem}: new labels claim {share:.1%} of the pixels{hint}.")
     write_csv(out, LABEL_COLUMNS, sorted(rows))
 
 
@@ -104,7 +111,11 @@ class Packer:
 
 
 class Work:
-    """Jobs done by one propagator; counts the clips `made`, and those `reclaimed`, whose policy alone had changed."""
+    """Jobs done by one propagator.
+
+    Counts the clips `made`, and those `reclaimed`, whose policy alone had changed; `claimed` are the shares of pixels
+    that the new labels claim.
+    """
 
     def __init__(
         self, propagator: Propagator, shared: Mapping[str, Any], root: Folder, classes: ClassTable, folder: Path
@@ -113,6 +124,7 @@ class Work:
         self._root, self._classes, self._folder = root, classes, folder
         self._packer = Packer()
         self.made = self.reclaimed = 0
+        self.claimed: list[float] = []
 
     def job(self, clip: Clip, offsets: list[int], hashes: ContentHashes) -> Job:
         """What is to be done for a clip at some offsets, and at 0, the key frame's own."""
@@ -150,8 +162,7 @@ class Work:
         for position, offset, made in self._propagator.propagate(keys):
             job = to_propagate[position]
             notes = self._propagator.notes
-            layer = Layer(made.label, job.wanted[offset], made.maps, made.objects, notes)
-            job.layers[offset] = self._packer.pack(layer)
+            self._keep(job, offset, Layer(made.label, job.wanted[offset], made.maps, made.objects, notes))
             if job.missing <= job.layers.keys():
                 self._write(job)
                 self.made += 1
@@ -165,8 +176,7 @@ class Work:
         for offset in again:
             kept = read_layer(job.file, offset)
             label = self._propagator.reclaim(Propagated(kept.label, kept.maps, kept.objects))
-            layer = replace(kept, label=label, fingerprint=job.wanted[offset])
-            job.layers[offset] = self._packer.pack(layer)
+            self._keep(job, offset, replace(kept, label=label, fingerprint=job.wanted[offset]))
         job.missing = frozenset(due - again - {0})
         if 0 in due and not job.missing:
             self.made += 1
@@ -174,6 +184,10 @@ class Work:
             self.reclaimed += 1
         if again or (0 in due and not job.missing):
             self._write(job)
+
+    def _keep(self, job: Job, offset: int, layer: Layer) -> None:
+        self.claimed.append(float((layer.label != IGNORE).mean()))
+        job.layers[offset] = self._packer.pack(layer)
 
     def _key_frame(self, job: Job) -> KeyFrame:
         clip = job.clip

@@ -62,8 +62,14 @@ class AutomaskRefiner:
                 image = read_of_size(one.image, one.coarse.shape)
                 if generator is None:
                     generator = self._generator()
-                masks = generator.generate(image)
+                masks = self._masks(generator, one.name, image)
             yield position, refined_by(masks, one.coarse, self._settings)
+
+    def _masks(self, generator: MaskGenerator, name: str, image: NDArray[np.uint8]) -> list[Mask]:
+        from fewframes.labelling.models.device import memory_ends_in_a_sentence
+
+        with memory_ends_in_a_sentence(f"the masks of {name}"):
+            return generator.generate(image)
 
     def _generator(self) -> MaskGenerator:
         # Torch takes seconds to import: not where all labels are found as they were.

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
+from fewframes.labelling.models.device import memory_ends_in_a_sentence
 from fewframes.labelling.models.sam2 import normalised
 from fewframes.labelling.propagation.sam2.merging import FrameResult
 from fewframes.labelling.propagation.sam2.objects import Objects
@@ -77,16 +78,9 @@ class Tracker:
         All tasks are at work at once: give as many as fill a batch. Raises `UserError` where memory does not
         suffice for a single track, and where the model's output is not finite.
         """
-        try:
+        # Batches that are too large are halved below; the memory that all tracks share cannot be.
+        with memory_ends_in_a_sentence(f"{sum(len(task.objects) for task in tasks)} objects at a time"):
             yield from self._track(tasks)
-        except RuntimeError as error:
-            # Batches that are too large are halved below; what memory all tracks share cannot be.
-            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-                raise
-            raise UserError(
-                f"Memory does not suffice for {sum(len(task.objects) for task in tasks)} objects at a time: give the "
-                "job more, or track fewer (objects, least_area and most_things of propagation.sam2)."
-            ) from None
 
     def _track(self, tasks: Sequence[Task]) -> Iterator[Tracked]:
         for number, task in enumerate(tasks):

@@ -92,7 +92,7 @@ class MaskGenerator:
         for start in range(0, len(points), self._batch):
             with self._precision():
                 logits, predicted_iou = self._decode(embedding, points[start : start + self._batch])
-            if not predicted_iou.isfinite().all():
+            if not (predicted_iou.isfinite().all() and logits.isfinite().all()):
                 raise UserError(
                     f"The model of {NAME} gives no finite numbers: set its precision to float32, or give other weights."
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,13 +77,22 @@ class SamRefiner:
     def refine_all(self, images: Iterable[CoarseImage]) -> Iterator[tuple[int, Refined]]:
         """See `Refiner`; images without objects come as they were, and need no model."""
         for group in _groups(self._read_ahead(images), lambda: self._set_up().images_at_once):
-            due = [one.image for one in group if one.image is not None]
-            embeddings = iter(self._set_up().segmenter.embed(due) if due else [])
-            for one in group:
-                if one.image is None:
-                    yield one.position, _table(one, np.zeros(0), np.zeros(0), np.zeros(0, bool))
-                else:
-                    yield one.position, self._refined(one, next(embeddings))
+            due = [one for one in group if one.image is not None]
+            yield from (
+                (one.position, _table(one, np.zeros(0), np.zeros(0), np.zeros(0, bool)))
+                for one in group
+                if one.image is None
+            )
+            if due:
+                yield from self._all_refined(due)
+
+    def _all_refined(self, due: Sequence[Prepared]) -> Iterator[tuple[int, Refined]]:
+        from fewframes.labelling.models.device import memory_ends_in_a_sentence
+
+        with memory_ends_in_a_sentence(f"the objects of {due[0].name}"):
+            embeddings = self._set_up().segmenter.embed([one.image for one in due if one.image is not None])
+            for one, embedding in zip(due, embeddings, strict=True):
+                yield one.position, self._refined(one, embedding)
 
     def _refined(self, one: Prepared, embedding: Any) -> Refined:
         from fewframes.labelling.refinement.sam.iterations import decode

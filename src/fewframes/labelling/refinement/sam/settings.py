@@ -74,7 +74,7 @@ class PointsSettings(SamSettings):
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """Which refined masks are plausible; see `Guard`.
+    """Which refined masks are plausible; see `guard.plausible`.
 
     The areas allow for coarse polygons that lie well inside their objects: of a thin pole, an eighth.
     """

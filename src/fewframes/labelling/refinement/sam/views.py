@@ -40,7 +40,7 @@ class View:
     def resized(self) -> tuple[int, int]:
         """The size (height, width) that it has for the model, which pads it to a square."""
         scale = self.side / max(self.height, self.width)
-        return int(self.height * scale + 0.5), int(self.width * scale + 0.5)
+        return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
 
     def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The rectangle of `image`, `uint8 [H, W, 3]`, resized as `SamPredictor` does it."""
