@@ -102,8 +102,9 @@ def _numbers(package: str, config: str, path: Path | None, block: Mapping[str, A
 
 def _note_unfetched(group: Group, entry: Published, folder: str) -> None:
     mend = (
-        "The rule `weights` fetches them before the first job that needs them, on the machine that runs snakemake, which "
-        f"must have network. Else run `fewframes fetch {entry.name} --folder {folder}` there, and copy it."
+        "The rule `weights` fetches them before the first job that needs them, on the machine that runs snakemake, "
+        f"which must have network. Else run `fewframes fetch {entry.name} --folder {folder}` on one that has, and copy "
+        "the file."
     )
     path = str(Path(folder) / entry.file)
     group.add(WARNING, "published weights that are not fetched yet", path, mend, f"{entry.size / 1e6:.0f} MB")
