@@ -39,7 +39,11 @@ def test_every_method_refines_and_is_measured(finished):
         assert len(made) == 3 and all(("random-weights" in p.parts) == (method in METHODS[:4]) for p in made)
     assert float(tables["grabcut"]["mean of refined"]["iou_all_gain"]) > 5
     assert {row["iou_all_gain"] for row in tables["none"].values()} <= {"0.00", ""}
-    assert len({table["mean"]["iou_all_refined"] for table in tables.values()}) == len(METHODS)
+    # Each does something of its own; what a guard makes of random masks may be all or nothing.
+    scores = {method: tables[method]["mean"]["iou_all_refined"] for method in METHODS if method != "sam_points_guarded"}
+    assert len(set(scores.values())) == len(scores)
+    logs = "".join(p.read_text() for p in finished.results.glob("logs/refine/sam_points_guarded/*.log"))
+    assert " kept" in logs and " refined" in logs
 
 
 def test_what_was_trained_on_it_is_marked_and_nothing_is_due_again(finished):
