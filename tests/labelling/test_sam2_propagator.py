@@ -307,6 +307,7 @@ def test_one_frame_is_its_annotation(root):
     ("settings", "housekeeping", "message"),
     [
         ({"tiles": 0}, {}, "'tiles' of propagation 'sam2' is 0: give at least 1"),
+        ({"tiles": 9}, {}, "'tiles' of propagation 'sam2' is 9: give at most 8"),
         ({"tile": 1}, {}, "'tile' is not a setting of propagation 'sam2'"),
         ({"min_confidence": 1.5}, {}, "'min_confidence' of propagation 'sam2' is 1.5: give a share from 0 to 1"),
         ({"max_jump": 0.5}, {}, "'max_jump' .* give a factor above 1, or 0 for none"),

@@ -81,5 +81,5 @@ def together(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 
 shard = path("--shard", "The clips to label: one shard of the plan.")
-labelling = together(shard, method, settings, root, classes, results, out, threads)
+labelling = together(shard, method, settings, root, classes, results, out, threads, housekeeping)
 sheet = together(settings, root, classes, results, labels, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,31 +88,25 @@ def plan(settings: dict[str, Any], out: Path) -> None:
 
 @click.command()
 @options.labelling
-@options.housekeeping
-def propagate(
-    shard: Path,
-    method: str,
-    settings: dict[str, Any],
-    root: Path,
-    classes: str,
-    results: Path,
-    out: Path,
-    threads: int,
-    housekeeping: dict[str, Any],
-) -> None:
+def propagate(**given: Any) -> None:
     """Carry the key frames' labels of a shard to their neighbours."""
-    from fewframes.core.labels import load_class_table
     from fewframes.labelling.propagation.driver import propagate_shard
 
-    _limit_opencv(threads)
-    files, table = dataset_root(root, results), load_class_table(classes)
-    propagate_shard(shard, method, settings, files, table, results, out, {**housekeeping, "threads": threads})
+    _label(propagate_shard, **given)
 
 
 @click.command()
 @options.labelling
-@options.housekeeping
-def refine(
+def refine(**given: Any) -> None:
+    """Refine the coarse labels of a shard."""
+    from fewframes.labelling.refinement.driver import refine_shard
+
+    _label(refine_shard, **given)
+
+
+def _label(
+    write: Callable[..., None],
+    *,
     shard: Path,
     method: str,
     settings: dict[str, Any],
@@ -122,13 +117,11 @@ def refine(
     threads: int,
     housekeeping: dict[str, Any],
 ) -> None:
-    """Refine the coarse labels of a shard."""
     from fewframes.core.labels import load_class_table
-    from fewframes.labelling.refinement.driver import refine_shard
 
     _limit_opencv(threads)
     files, table = dataset_root(root, results), load_class_table(classes)
-    refine_shard(shard, method, settings, files, table, results, out, {**housekeeping, "threads": threads})
+    write(shard, method, settings, files, table, results, out, {**housekeeping, "threads": threads})
 
 
 @click.command()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from types import ModuleType
 from typing import Any, TypeVar
@@ -69,3 +71,30 @@ def at_least(owner: str, key: str, value: float, least: float) -> None:
     """Raise `UserError` where the setting `key` of `owner` is below `least` (or not a number)."""
     if not value >= least:
         raise UserError(f"The setting '{key}' of {owner} is {value}: give at least {least}.")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the values of settings may be, by key: one of the `choices`, `least` or more, for `shares` 0 to 1."""
+
+    choices: Mapping[str, Sequence[str]]
+    least: Mapping[str, float]
+    shares: Collection[str] = ()
+
+    def check(self, owner: str, *parts: Any) -> None:
+        """Raise `UserError` for the first value in the dataclasses `parts` that is none, or not finite."""
+        for part in parts:
+            for field in dataclasses.fields(part):
+                self._check(owner, field.name, getattr(part, field.name))
+
+    def _check(self, owner: str, key: str, value: Any) -> None:
+        if key in self.choices and value not in self.choices[key]:
+            raise UserError(
+                f"The setting '{key}' of {owner} is '{value}': choose one of {', '.join(self.choices[key])}."
+            )
+        if key in self.least:
+            at_least(owner, key, value, self.least[key])
+        if key in self.shares and not 0 <= value <= 1:
+            raise UserError(f"The setting '{key}' of {owner} is {value}: give a share from 0 to 1.")
+        if isinstance(value, float) and math.isinf(value):
+            raise UserError(f"The setting '{key}' of {owner} is {value}: give a finite number.")

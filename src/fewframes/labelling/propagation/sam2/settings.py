@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewframes.core.errors import UserError
-from fewframes.labelling.methods import at_least, parse_settings
+from fewframes.labelling.methods import Limits, parse_settings
 from fewframes.labelling.propagation.sam2.objects import MAPPINGS
 from fewframes.labelling.propagation.sam2.policy import Policy
 
@@ -16,12 +16,21 @@ NAME = "propagation 'sam2'"
 KEY_MEMORIES = ("official", "full")
 """From which mask the key frame is remembered; see `Tracker`."""
 
-_CHOICES = {
-    "objects": MAPPINGS,
-    "key_memory": KEY_MEMORIES,
-    "precision": ("auto", "bfloat16", "float32"),
-    "device": ("auto", "cpu", "cuda"),
-}
+_MOST_TILES = 8
+
+_LIMITS = Limits(
+    choices={
+        "objects": MAPPINGS,
+        "key_memory": KEY_MEMORIES,
+        "precision": ("auto", "bfloat16", "float32"),
+        "device": ("auto", "cpu", "cuda"),
+    },
+    least={
+        **{"image_size": 0, "seed": 0, "least_area": 1, "most_things": 0, "tiles": 1},
+        **{"max_batch": 0, "threads": 0},
+    },
+    shares=("min_confidence", "min_presence"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,23 +78,9 @@ def parse(settings: Mapping[str, Any], housekeeping: Mapping[str, Any]) -> tuple
     chosen = parse_settings(Sam2Settings, {k: v for k, v in settings.items() if k not in of_policy}, NAME)
     policy = parse_settings(Policy, {k: v for k, v in settings.items() if k in of_policy}, NAME)
     run = parse_settings(Housekeeping, housekeeping, NAME)
-    for key, number, least in (
-        ("image_size", chosen.image_size, 0),
-        ("seed", chosen.seed, 0),
-        ("least_area", chosen.least_area, 1),
-        ("most_things", chosen.most_things, 0),
-        ("tiles", chosen.tiles, 1),
-        ("max_batch", run.max_batch, 0),
-        ("threads", run.threads, 0),
-    ):
-        at_least(NAME, key, number, least)
-    for key, share in (("min_confidence", policy.min_confidence), ("min_presence", policy.min_presence)):
-        if not 0 <= share <= 1:
-            raise UserError(f"The setting '{key}' of {NAME} is {share}: give a share from 0 to 1.")
+    _LIMITS.check(NAME, chosen, policy, run)
+    if chosen.tiles > _MOST_TILES:
+        raise UserError(f"The setting 'tiles' of {NAME} is {chosen.tiles}: give at most {_MOST_TILES}.")
     if policy.max_jump and not policy.max_jump > 1:
         raise UserError(f"The setting 'max_jump' of {NAME} is {policy.max_jump}: give a factor above 1, or 0 for none.")
-    for key, choices in _CHOICES.items():
-        value = getattr(run if key == "device" else chosen, key)
-        if value not in choices:
-            raise UserError(f"The setting '{key}' of {NAME} is '{value}': choose one of {', '.join(choices)}.")
     return chosen, policy, run

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fewframes.core.errors import UserError
-from fewframes.labelling.methods import at_least, parse_settings
+from fewframes.labelling.methods import Limits, parse_settings
 
 NAME = "refinement 'automask'"
 
 ORDERS = ("smallest_last", "predicted_iou")
 """In which order accepted masks are painted; see `refined_by`."""
 
-_CHOICES = {
-    "order": ORDERS,
-    "precision": ("auto", "bfloat16", "float32"),
-    "device": ("auto", "cpu", "cuda"),
-}
+_LIMITS = Limits(
+    choices={"order": ORDERS, "precision": ("auto", "bfloat16", "float32"), "device": ("auto", "cpu", "cuda")},
+    least={
+        **{"image_size": 0, "seed": 0, "points_per_side": 1, "stability_score_offset": 0.0, "min_labelled": 1},
+        **{"max_batch": 0, "threads": 0},
+    },
+    shares=("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,29 +77,10 @@ def parse(settings: Mapping[str, Any], housekeeping: Mapping[str, Any]) -> tuple
     """Check a method's part of the config; raises `UserError` for a key or a value that is none."""
     chosen = parse_settings(AutomaskSettings, settings, NAME)
     run = parse_settings(Housekeeping, housekeeping, NAME)
-    for key, number, least in (
-        ("image_size", chosen.image_size, 0),
-        ("seed", chosen.seed, 0),
-        ("points_per_side", chosen.points_per_side, 1),
-        ("stability_score_offset", chosen.stability_score_offset, 0.0),
-        ("min_labelled", chosen.min_labelled, 1),
-        ("max_batch", run.max_batch, 0),
-        ("threads", run.threads, 0),
-    ):
-        at_least(NAME, key, number, least)
-    if math.isinf(chosen.stability_score_offset):
-        raise UserError(f"The setting 'stability_score_offset' of {NAME} is inf: give a finite number.")
-    for key in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"):
-        share = getattr(chosen, key)
-        if not 0 <= share <= 1:
-            raise UserError(f"The setting '{key}' of {NAME} is {share}: give a share from 0 to 1.")
+    _LIMITS.check(NAME, chosen, run)
     if not 0 <= chosen.purity < 1:
         raise UserError(
             f"The setting 'purity' of {NAME} is {chosen.purity}: give a share from 0 to below 1, since a mask's must "
             "be above it."
         )
-    for key, choices in _CHOICES.items():
-        value = getattr(run if key == "device" else chosen, key)
-        if value not in choices:
-            raise UserError(f"The setting '{key}' of {NAME} is '{value}': choose one of {', '.join(choices)}.")
     return chosen, run

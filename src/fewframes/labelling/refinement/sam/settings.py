@@ -5,30 +5,29 @@ No default of `GuardSettings` and `BoxSettings` was tuned: they were chosen with
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fewframes.core.errors import UserError
-from fewframes.labelling.methods import at_least, parse_settings
+from fewframes.labelling.methods import Limits, parse_settings
 
-_CHOICES = {
-    "precision": ("auto", "bfloat16", "float32"),
-    "classes": ("refined", "all"),
-    "multimask": ("first", "never", "always"),
-    "overwrites": ("stuff_and_unlabelled", "unlabelled", "everything"),
-    "vacated": ("ignore", "coarse"),
-    "overlaps": ("predicted_iou", "smallest"),
-    "device": ("auto", "cpu", "cuda"),
-}
-
-_LEAST = {
-    **{"seed": 0, "iterations": 0, "points": 1, "inside_points": 1, "outside_points": 0},
-    **{"box_margin": 0.0, "mask_logit": 0.0, "mask_rim": 1.0, "min_area_ratio": 0.0, "max_area_ratio": 1.0},
-    **{"max_batch": 0, "images_at_once": 0, "threads": 0},
-}
-_SHARES = ("min_overlap", "min_predicted_iou")
+_LIMITS = Limits(
+    choices={
+        "precision": ("auto", "bfloat16", "float32"),
+        "classes": ("refined", "all"),
+        "multimask": ("first", "never", "always"),
+        "overwrites": ("stuff_and_unlabelled", "unlabelled", "everything"),
+        "vacated": ("ignore", "coarse"),
+        "overlaps": ("predicted_iou", "smallest"),
+        "device": ("auto", "cpu", "cuda"),
+    },
+    least={
+        **{"seed": 0, "iterations": 0, "points": 1, "inside_points": 1, "outside_points": 0},
+        **{"box_margin": 0.0, "mask_logit": 0.0, "mask_rim": 1.0, "min_area_ratio": 0.0, "max_area_ratio": 1.0},
+        **{"max_batch": 0, "images_at_once": 0, "threads": 0},
+    },
+    shares=("min_overlap", "min_predicted_iou"),
+)
 
 
 @dataclass(frozen=True)
@@ -134,18 +133,5 @@ def parse(
     """Check a method's part of the config; raises `UserError` for a key or a value that is none."""
     name = f"refinement '{method}'"
     chosen, run = parse_settings(kind, settings, name), parse_settings(Housekeeping, housekeeping, name)
-    for part in (chosen, run):
-        for field in fields(part):
-            _check(name, field.name, getattr(part, field.name))
+    _LIMITS.check(name, chosen, run)
     return chosen, run
-
-
-def _check(name: str, key: str, value: Any) -> None:
-    if key in _CHOICES and value not in _CHOICES[key]:
-        raise UserError(f"The setting '{key}' of {name} is '{value}': choose one of {', '.join(_CHOICES[key])}.")
-    if key in _LEAST:
-        at_least(name, key, value, _LEAST[key])
-    if key in _SHARES and not 0 <= value <= 1:
-        raise UserError(f"The setting '{key}' of {name} is {value}: give a share from 0 to 1.")
-    if isinstance(value, float) and math.isinf(value):
-        raise UserError(f"The setting '{key}' of {name} is {value}: give a finite number.")
