@@ -425,7 +425,7 @@ def test_random_weights_are_drawn_from_the_seed_alone():
 
 
 def test_what_is_no_such_model_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"no SAM configuration 'vit_x': name small, vit_b, vit_l, vit_h\.$"):
+    with pytest.raises(UserError, match=r"no SAM configuration 'vit_x': name compact, small, vit_b, vit_l, vit_h\.$"):
         build_model("vit_x")
     torch.save({"model": build_model("small").state_dict()}, tmp_path / "wrapped.pth")
     with pytest.raises(UserError, match=r"wrapped.pth do not fit the SAM configuration small \(Missing keys: \d+"):

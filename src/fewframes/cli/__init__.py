@@ -16,7 +16,8 @@ from fewframes.core.errors import UserError
 def app() -> None:
     """Fewframes: how little manual annotation is enough for video semantic segmentation?
 
-    Each command is one stage, which `snakemake` calls in order; doctor, fetch, export and import are for hands.
+    Each command is one stage, which `snakemake` calls in order; doctor, fetch, train-compact, export and import are
+    for hands.
     """
 
 
@@ -37,6 +38,7 @@ for _command in (
     reports.figure,
     hands.doctor,
     hands.fetch,
+    hands.train_compact,
     hands.export,
     hands.import_,
 ):

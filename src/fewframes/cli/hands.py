@@ -55,6 +55,27 @@ def fetch(name: str, folder: Path, sha256: str) -> None:
     click.echo(bring(name, folder, sha256))
 
 
+@click.command("train-compact")
+@click.argument("model", type=click.Choice(["sam", "sam2"]))
+@click.argument("folder", type=options.PATH)
+@click.option(
+    "--camvid", type=options.PATH, help="CamVid's folder, to learn from its photographs too (non-commercial)."
+)
+@click.option("--photographs", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Their share.")
+@click.option("--share", type=click.FloatRange(0, min_open=True), default=1.0, help="Of the iterations, for trials.")
+@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="That share every batch.")
+def train_compact(
+    model: str, folder: Path, camvid: Path | None, photographs: float, share: float, processes: int
+) -> None:
+    """Train the compact SAM or SAM 2 that Fewframes ships, anew, in FOLDER; an interrupted training goes on.
+
+    Hours on a processor. All clips are drawn as it goes; nothing need be downloaded.
+    """
+    from fewframes.labelling.compact.recipes import train_compact as train
+
+    click.echo(train(model, folder, share=share, processes=processes, camvid=camvid, photographs=photographs))
+
+
 @click.command()
 @click.argument("form")
 @options.labels

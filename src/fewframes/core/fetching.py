@@ -25,13 +25,14 @@ _PASSING = (408, 416, 425, 429)
 
 
 def fetch(name: str, folder: str | Path = FOLDER, sha256: str = "") -> Path:
-    """Fetch published weights into `folder`, unless they lie there already, and return the file's path.
+    """Fetch published weights into `folder`, unless they lie there or are shipped, and return the file's path.
 
     `sha256` vouches for weights whose checksum the registry lacks; without it they count as unverified, which is said.
     The network is reached as `urllib` does it: HTTP_PROXY, HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR hold.
     Raises `UserError` for whatever goes wrong; what had arrived stays, and the next call goes on from there.
     """
-    return download(published(name), folder, sha256)
+    entry = published(name)
+    return examine(entry, folder, sha256).path if entry.shipped else download(entry, folder, sha256)
 
 
 def download(

@@ -21,12 +21,16 @@ from fewframes.core.files import write_text
 FOLDER = "weights"
 """Where fetched weights lie, where nothing else is said."""
 _REGISTRY = Path(__file__).parent / "weights.yaml"
+_SHIPPED = Path(__file__).parent / "shipped"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True)
 class Published:
-    """Weights that somebody publishes; what each field means stands at the head of `weights.yaml`."""
+    """Weights that somebody publishes, or that come with Fewframes (`url` is then empty).
+
+    What each field means stands at the head of `weights.yaml`.
+    """
 
     name: str
     url: str
@@ -40,7 +44,16 @@ class Published:
     @property
     def file(self) -> str:
         """The file's name."""
-        return self.url.rsplit("/", 1)[-1]
+        return self.url.rsplit("/", 1)[-1] if self.url else f"{self.name}.safetensors"
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the file comes with Fewframes, so that there is nothing to fetch."""
+        return not self.url
+
+    def at(self, folder: str | Path) -> Path:
+        """Where the file lies, if it has been fetched into `folder` or is shipped."""
+        return (_SHIPPED if self.shipped else Path(folder)) / self.file
 
     def check(self, sha256: str) -> bool:
         """Whether a file of this checksum can be the one that is published."""
@@ -65,7 +78,7 @@ class Weights:
 def registry() -> dict[str, Published]:
     """Published weights by name."""
     entries: dict[str, dict[str, Any]] = yaml.safe_load(_REGISTRY.read_text(encoding="utf-8"))
-    return {name: Published(name, **entry) for name, entry in entries.items()}
+    return {name: Published(name, **{"url": "", **entry}) for name, entry in entries.items()}
 
 
 def published(name: str) -> Published:
@@ -101,11 +114,13 @@ def examine(entry: Published, folder: str | Path, sha256: str = "") -> Weights:
 
     The file is read once; what was found is kept beside it (`<file>.json`) and holds while size and time do.
     """
-    path = Path(folder) / entry.file
+    path = entry.at(folder)
     wanted = expected(entry, sha256)
     try:
         status = path.stat()
     except OSError:
+        if entry.shipped:
+            raise UserError(f"{path} is missing, and comes with Fewframes: install it again.") from None
         raise UserError(
             f"The weights {entry.name} are not at {path}: run `fewframes fetch {entry.name} --folder {folder}` on a "
             "machine with network, or copy the file there."
@@ -115,6 +130,8 @@ def examine(entry: Published, folder: str | Path, sha256: str = "") -> Weights:
     found = note["sha256"] if kept and isinstance(note.get("sha256"), str) else _hash(path)
     # What a person vouched for when it was fetched holds as long as the content does.
     vouched = note.get("sha256") == found and note.get("verified") is True
+    if entry.shipped and found != wanted:
+        raise UserError(f"{path} is not the file that comes with Fewframes: install it again.")
     if (wanted and found != wanted) or status.st_size != entry.size or not entry.check(found):
         raise UserError(
             f"{path} is not the file that was published as {entry.name} ({status.st_size} bytes, SHA-256 "
@@ -122,7 +139,7 @@ def examine(entry: Published, folder: str | Path, sha256: str = "") -> Weights:
             f"run `fewframes fetch {entry.name} --folder {folder}`."
         )
     weights = Weights(path, found, verified=bool(wanted) or vouched, published=entry)
-    if not kept or weights.verified != vouched:
+    if not entry.shipped and (not kept or weights.verified != vouched):
         keep_note(weights)
     return weights
 

@@ -64,7 +64,7 @@ def _examine_model(group: Group, key: str, block: Mapping[str, Any], folder: str
     try:
         entry = published_weights(name, package, key)
         check_config(config, entry, package, key)
-        if entry is not None and not (Path(folder) / entry.file).exists():
+        if entry is not None and not entry.shipped and not entry.at(folder).exists():
             _note_unfetched(group, entry, folder)
             if not config:
                 return f"{key}: {name}, to be fetched"

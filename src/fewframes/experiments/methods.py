@@ -49,7 +49,9 @@ class Methods:
         weights, config = self._named(stage, method)
         files = [config] if _is_yaml(config) else []
         if weights != RANDOM:
-            files.append(self._fetched(weights) if self._published(stage, method) else weights)
+            entry = self._published(stage, method)
+            if entry is None or not entry.shipped:
+                files.append(self._fetched(weights) if entry else weights)
         return files
 
     def random(self, stage: str, methods: Iterable[str]) -> list[str]:
@@ -80,7 +82,7 @@ class Methods:
                 f"The weights {weights} do not exist: correct {key}.weights in the config, or name published ones "
                 "(docs/reference/weights.md)."
             )
-        if entry and Path(self._fetched(weights)).is_file() and not Path(self.weights_folder, entry.file).is_file():
+        if entry and Path(self._fetched(weights)).is_file() and not entry.at(self.weights_folder).is_file():
             raise UserError(
                 f"The weights {self.weights_folder}/{entry.file} were fetched and are gone: run `fewframes fetch "
                 f"{weights} --folder {self.weights_folder}`, or put the file back."

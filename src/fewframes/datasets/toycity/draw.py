@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fewframes.datasets.toycity.camera import EYE, Camera, Polygon, rasterised
 from fewframes.datasets.toycity.figures import Crowd, Shape
-from fewframes.datasets.toycity.objects import UPRIGHT, Plane
+from fewframes.datasets.toycity.objects import UPRIGHT, Figure, Plane
 from fewframes.datasets.toycity.surfaces import Walls, surface
 from fewframes.datasets.toycity.textures import Colour, Pixels
 
@@ -39,11 +39,15 @@ class Weather:
 
 @dataclass(frozen=True)
 class Frame:
-    """`image` uint8 [H, W, 3]; `owner` int32 [H, W]: 0, or 1 + the position in `objects` (label, polygon)."""
+    """`image` uint8 [H, W, 3]; `owner` int32 [H, W]: 0, or 1 + the position in `objects` (label, polygon).
+
+    `items` has what each object is, the very same in every frame of a scene; None for the sky and the own car.
+    """
 
     image: Pixels
     owner: NDArray[np.int32]
     objects: list[tuple[str, Polygon]]
+    items: list[Figure | Plane | None]
 
 
 def draw_frame(walls: Walls, crowd: Crowd, camera: Camera, weather: Weather, time: int) -> Frame:
@@ -73,7 +77,8 @@ def draw_frame(walls: Walls, crowd: Crowd, camera: Camera, weather: Weather, tim
     renumber[visible + 1] = np.arange(1, len(visible) + 1)
     names = ["sky", *(s.item.label for s in shapes), "ego vehicle"]
     objects = [(names[k], outlines[k]) for k in visible]
-    return Frame(_exposed(image, weather, time), renumber[owner], objects)
+    items = [None, *(s.item for s in shapes), None]
+    return Frame(_exposed(image, weather, time), renumber[owner], objects, [items[k] for k in visible])
 
 
 def _sky(camera: Camera, weather: Weather, skyline: int) -> Pixels:

@@ -13,11 +13,14 @@ from fewframes.core.weights import Published, Weights, registry, resolve
 RANDOM = "random"
 """In place of weights: numbers drawn at random, with which labels mean nothing."""
 
-SAM_CONFIGS = ("vit_b", "vit_l", "vit_h", "small")
-"""SAM's configurations: those of its weights, and a small one of ours."""
+SAM_CONFIGS = ("vit_b", "vit_l", "vit_h", "compact", "small")
+"""SAM's configurations: those of its weights, and two of ours, of which the small one has none."""
 
 SAM, SAM2 = "segment-anything", "sam2"
 """The packages whose weights these are."""
+
+_COMPACT = {SAM: "sam_compact", SAM2: "sam2_compact"}
+"""What `compact` stands for, by package: the weights that come with Fewframes."""
 
 PACKAGES = {
     "propagation.sam2": SAM2,
@@ -34,16 +37,16 @@ def chosen_weights(
 ) -> tuple[Weights | None, str]:
     """The file of weights and the configuration that a method's `weights` and `config` name.
 
-    `weights` is a published name (the file lies in `folder`), a local file (.pt, .pth, .safetensors), or `random`, for
-    which there is no file. The configuration is `config`, or the one that the weights were published for, where
-    that is empty. Raises `UserError` for weights that are absent, damaged or another package's, and where nothing
-    tells the configuration.
+    `weights` is a published name (the file lies in `folder`), `compact` (ours, shipped), a local file (.pt, .pth,
+    .safetensors), or `random`, for which there is no file. The configuration is `config`, or the one that the weights
+    were published for, where that is empty. Raises `UserError` for weights that are absent, damaged or another
+    package's, and where nothing tells the configuration.
     """
     if weights == RANDOM:
         check_configured(config, key)
         return None, config
-    published_weights(weights, package, key)  # before a file that could not be used is missed
-    found = resolve(weights, folder)
+    entry = published_weights(weights, package, key)  # before a file that could not be used is missed
+    found = resolve(entry.name if entry else weights, folder)
     if found.published is not None:
         _check_package(found.published, weights, package, key)
         check_config(config, found.published, package, key)
@@ -71,11 +74,11 @@ def check_config(config: str, entry: Published | None, package: str, key: str) -
 
 
 def published_weights(weights: str, package: str = SAM2, key: str = "propagation.sam2") -> Published | None:
-    """The published weights of that name, which can be fetched; None for a local file and for `random`.
+    """The published or shipped weights of that name; None for a local file and for `random`.
 
     Raises `UserError` for the name of another package's weights.
     """
-    entry = registry().get(weights)
+    entry = registry().get(_COMPACT[package] if weights == "compact" else weights)
     if entry is not None:
         _check_package(entry, weights, package, key)
     return entry
@@ -102,7 +105,7 @@ def config_digest(config: str) -> str:
 
 def _check_package(entry: Published, weights: str, package: str, key: str) -> None:
     if entry.package != package:
-        which = f"{weights} are" if weights == entry.name else f"{weights} is {entry.name},"
+        which = f"{weights} are" if weights in (entry.name, "compact") else f"{weights} is {entry.name},"
         ours = [e.name for e in registry().values() if e.package == package]
         raise UserError(
             f"{which} weights of {entry.package}, not of {package}: set {key}.weights to one of {', '.join(ours)}."

@@ -29,16 +29,20 @@ PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def build_model(config: str, weights: Path | None = None, *, seed: int = 0) -> nn.Module:
-    """A `segment_anything` model `Sam`, for evaluation, on the CPU, in float32: `small` or one of `SIZES`.
+    """A `segment_anything` model `Sam`, for evaluation, on the CPU, in float32: `compact`, `small` or one of `SIZES`.
 
     `weights` is a checkpoint as Meta publishes them, or any file of a state dictionary that `load_weights` reads;
     None draws weights at random from `seed` (masks made with them mean nothing), and leaves torch's own generator as
     it was. Raises `UserError` for an unknown configuration, and for weights that are absent, damaged or of another
     model.
     """
-    builders: Mapping[str, Callable[[], Any]] = {"small": _small, **{size: sam_model_registry[size] for size in SIZES}}
+    builders: Mapping[str, Callable[[], Any]] = {
+        "small": _small,
+        "compact": _compact,
+        **{size: sam_model_registry[size] for size in SIZES},
+    }
     if config not in builders:
-        raise UserError(f"There is no SAM configuration '{config}': name small, {', '.join(SIZES)}.")
+        raise UserError(f"There is no SAM configuration '{config}': name compact, small, {', '.join(SIZES)}.")
     model: nn.Module
     if weights is None:
         with torch.random.fork_rng(devices=[]):
@@ -56,25 +60,34 @@ def build_model(config: str, weights: Path | None = None, *, seed: int = 0) -> n
 
 def _small() -> Any:
     """Every part of a SAM at sizes for a processor, 2.2 M parameters and images of 256 px; no weights exist."""
-    image_size, patch, channels = 256, 16, 64
-    cells = image_size // patch
+    heads = {"num_heads": 8}
+    return _processor_sized(
+        256, 16, heads, embed_dim=192, depth=4, num_heads=4, use_rel_pos=True, window_size=7, global_attn_indexes=(1, 3)
+    )
+
+
+def _compact() -> Any:
+    """Our compact SAM, 1.6 M parameters and images of 512 px, in patches half as large as SAM's: small things count."""
+    heads = {"num_heads": 4, "attention_downsample_rate": 1}
+    return _processor_sized(
+        512, 8, heads, embed_dim=128, depth=6, num_heads=4, use_rel_pos=False, window_size=8, global_attn_indexes=(2, 5)
+    )
+
+
+def _processor_sized(image_size: int, patch: int, heads: Mapping[str, int], **trunk: Any) -> Any:
+    channels, cells = 64, image_size // patch
     return Sam(
         ImageEncoderViT(
             img_size=image_size,
             patch_size=patch,
-            embed_dim=192,
-            depth=4,
-            num_heads=4,
             out_chans=channels,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=7,
-            global_attn_indexes=(1, 3),
+            **trunk,
         ),
         PromptEncoder(channels, (cells, cells), (image_size, image_size), mask_in_chans=16),
         MaskDecoder(
             transformer_dim=channels,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=channels, num_heads=8, mlp_dim=256),
+            transformer=TwoWayTransformer(depth=2, embedding_dim=channels, mlp_dim=256, **heads),
             iou_head_hidden_dim=channels,
         ),
         list(PIXEL_MEAN),

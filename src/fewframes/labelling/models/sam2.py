@@ -29,10 +29,13 @@ from fewframes.labelling.models.loading import load_weights
 SIZES = tuple(f"{version}_hiera_{size}" for version in ("sam2.1", "sam2") for size in ("t", "s", "b+", "l"))
 """The package's configurations by name."""
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's mean and deviation by RGB channel, as `sam2.utils.misc.load_video_frames` has them."""
 
 _BASE = "sam2.modeling.sam2_base.SAM2Base"
+
+_COMPACT = Path(__file__).with_name("compact_sam2.yaml")
+"""`compact`, in the package's own manner."""
 
 _SMALL: Mapping[str, Any] = {
     "image_size": 256,
@@ -66,13 +69,15 @@ _SMALL: Mapping[str, Any] = {
 
 
 def model_config(config: str, image_size: int | None = None) -> dict[str, Any]:
-    """The constructor arguments of a model: `small`, one of `SIZES`, or a YAML file with a key `model`.
+    """The constructor arguments of a model: `compact`, `small`, one of `SIZES`, or a YAML file with a key `model`.
 
     `image_size` replaces the configuration's own. Raises `UserError` for a file that is no such
     configuration: it may name the package's model classes and no others.
     """
     if config == "small":
         model = _merged(_read(_packaged("sam2.1_hiera_t")), _SMALL)
+    elif config == "compact":
+        model = _read(_COMPACT)
     elif config in SIZES:
         model = _read(_packaged(config))
     elif Path(config).suffix in (".yaml", ".yml"):
@@ -80,7 +85,9 @@ def model_config(config: str, image_size: int | None = None) -> dict[str, Any]:
         if strange := sorted(_targets(model) - _targets(_read(_packaged("sam2.1_hiera_t")))):
             raise UserError(f"{config} names {strange[0]}, which is no model class of sam2: name one that is.")
     else:
-        raise UserError(f"There is no SAM 2 configuration '{config}': name small, {', '.join(SIZES)}, or a YAML file.")
+        raise UserError(
+            f"There is no SAM 2 configuration '{config}': name compact, small, {', '.join(SIZES)}, or a YAML file."
+        )
     if model.get("non_overlap_masks_for_mem_enc"):
         raise UserError(f"{config}: set non_overlap_masks_for_mem_enc to false, as one batch holds several clips.")
     if image_size is not None:
@@ -111,10 +118,18 @@ def build_model(config: str, weights: Path | None = None, *, image_size: int | N
     return model.eval().requires_grad_(False)
 
 
+def resize(model: Any, image_size: int) -> None:
+    """Let a built model take images of another size: no weights depend on it."""
+    prompts, cells = model.sam_prompt_encoder, image_size // model.backbone_stride
+    model.image_size, model.sam_image_embedding_size = image_size, cells
+    prompts.input_image_size = (image_size, image_size)
+    prompts.image_embedding_size, prompts.mask_input_size = (cells, cells), (4 * cells, 4 * cells)
+
+
 def normalised(frames: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
     """Frames of `reading.squared` as the model's input, `float32 [B, 3, image_size, image_size]` on `device`."""
     pixels = torch.from_numpy(np.stack(frames)).to(device).permute(0, 3, 1, 2).float() / 255.0
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (_MEAN, _STD))
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD))
     return (pixels - mean) / std
 
 
