@@ -23,14 +23,16 @@ from fewframes.labelling.refinement.sam.prompts import points_in_and_around, sof
 from fewframes.labelling.refinement.sam.settings import BoxSettings
 from fewframes.labelling.things import ThingMask
 
-_ROUNDS = 3
-"""Calls of the decoder for an object: the first, and two that refine, as the paper has it (section 4)."""
+_LONG = 0.25
+"""Share of batches in which masks are refined twice, as the paper does it (section 4); in the others once."""
+_GROUPING_WEIGHT, _REACH = 0.25, 0.15
+"""Of the loss that teaches the encoder what belongs together; of the side."""
 
 
 class ImageTask:
     """Losses of a SAM on images `float32 [B, 3, S, S]` (normalised) and their ids `int64 [B, S, S]`."""
 
-    def __init__(self, model: Any, rows_per_image: int = 5, least: int = 24) -> None:
+    def __init__(self, model: Any, rows_per_image: int = 3, least: int = 24) -> None:
         self._model, self._each, self._least = model, rows_per_image, least
         encoder = model.image_encoder
         self._patch = int(encoder.patch_embed.proj.kernel_size[0])
@@ -54,7 +56,8 @@ class ImageTask:
         coarse = bool(torch.rand((), generator=generator) < 0.5)
         points, labels, boxes, masks = self._coarse(ids, rows, generator) if coarse else self._drawn(truth, generator)
         total, found = [], []
-        for call in range(_ROUNDS):
+        rounds = 3 if bool(torch.rand((), generator=generator) < _LONG) else 2
+        for call in range(rounds):
             sparse, dense = self._model.prompt_encoder(
                 points=(points + shift, labels),
                 boxes=None if boxes is None else boxes + shift.repeat(2),
@@ -71,9 +74,15 @@ class ImageTask:
                 fine = F.interpolate(masks[:, None], scale_factor=2, mode="bilinear")[:, 0]
                 more, kinds = error_points(fine, truth, generator)
                 points, labels = torch.cat([points, more], 1), torch.cat([labels, kinds], 1)
-        loss = torch.stack(total).mean()
+        grouping = losses.grouping_loss(embeddings, ids, _REACH)
+        loss = torch.stack(total).mean() + _GROUPING_WEIGHT * grouping
         kind = "coarse" if coarse else "points"
-        parts = {"loss": loss.detach(), f"{kind}_first": found[0], f"{kind}_last": found[-1]}
+        parts = {
+            "loss": loss.detach(),
+            "grouping": grouping.detach(),
+            f"{kind}_first": found[0],
+            f"{kind}_last": found[-1],
+        }
         return Outcome(loss, {name: float(v) for name, v in parts.items()})
 
     def _decoded(self, images: Tensor, position: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:

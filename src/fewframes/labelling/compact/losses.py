@@ -10,6 +10,10 @@ FOCAL_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT, MATCHING_WEIGHT = 5.0, 1
 """SAM 2 has 20, 1, 1 and 1 (Ravi et al. 2024, appendix D.2), with which small batches left every mask empty."""
 
 
+_SHARPNESS = 16.0
+"""By how much two features that are equal are more alike than two that have nothing in common."""
+
+
 def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     """Focal loss (Lin et al. 2017) by mask: of `[..., H, W]`, the weighted mean over pixels.
 
@@ -53,6 +57,18 @@ def mask_loss(logits: Tensor, ious: Tensor, target: Tensor) -> Tensor:
     return masks.min(1).values + IOU_WEIGHT * scores
 
 
+def grouping_loss(features: Tensor, ids: Tensor, reach: float) -> Tensor:
+    """How badly the features `[B, C, h, w]` of a frame tell which places near each other are one object.
+
+    The ids are `int64 [B, H, W]`, 0 where nothing is known. As in `matching_loss`, but within one frame: any other
+    place of the same object is right.
+    """
+    alike, whose = _likeness(features, features, reach), _at_places(ids, features)
+    itself = torch.eye(alike.shape[-1], dtype=torch.bool, device=ids.device)
+    same = (whose[:, :, None] == whose[:, None]) & (whose > 0)[:, :, None] & ~itself
+    return _missed(alike.masked_fill(itself, -1e4), same)
+
+
 def matching_loss(before: Tensor, after: Tensor, pieces_before: Tensor, pieces_after: Tensor, reach: float) -> Tensor:
     """How badly the features of two frames tell which place of the first each place of the second came from.
 
@@ -60,17 +76,28 @@ def matching_loss(before: Tensor, after: Tensor, pieces_before: Tensor, pieces_a
     its like within about `reach` of the side; any place of the same piece is right. The mean of the negative log of
     the share that is, over the places whose piece is seen in both.
     """
-    high, wide = before.shape[-2:]
-    step = (pieces_before.shape[1] // high, pieces_before.shape[2] // wide)
-    first_ids, second_ids = (
-        p[:, step[0] // 2 :: step[0], step[1] // 2 :: step[1]].flatten(1) for p in (pieces_before, pieces_after)
-    )
-    first, second = (F.normalize(f.float().flatten(2), dim=1) for f in (before, after))
-    alike = 16.0 * torch.bmm(second.transpose(1, 2), first)
+    first, second = _at_places(pieces_before, before), _at_places(pieces_after, after)
+    same = (second[:, :, None] == first[:, None]) & (second > 0)[:, :, None]
+    return _missed(_likeness(after, before, reach), same)
+
+
+def _at_places(ids: Tensor, features: Tensor) -> Tensor:
+    """The ids in the middle of each place, `[B, h * w]`."""
+    down, across = (ids.shape[n] // features.shape[n + 1] for n in (1, 2))
+    return ids[:, down // 2 :: down, across // 2 :: across].flatten(1)
+
+
+def _likeness(ours: Tensor, theirs: Tensor, reach: float) -> Tensor:
+    """How much each of our places is like each of theirs, `[B, h * w, h * w]`: by cosine, less with distance."""
+    high, wide = ours.shape[-2:]
+    own, other = (F.normalize(f.float().flatten(2), dim=1) for f in (ours, theirs))
     y, x = torch.meshgrid(torch.linspace(0, 1, high), torch.linspace(0, 1, wide), indexing="ij")
-    at = torch.stack([x.flatten(), y.flatten()], 1).to(before.device)
-    alike = alike - torch.cdist(at, at) ** 2 / (2 * reach**2)
-    same = (second_ids[:, :, None] == first_ids[:, None]) & (second_ids > 0)[:, :, None]
+    at = torch.stack([x.flatten(), y.flatten()], 1).to(ours.device)
+    return _SHARPNESS * torch.bmm(own.transpose(1, 2), other) - torch.cdist(at, at) ** 2 / (2 * reach**2)
+
+
+def _missed(alike: Tensor, same: Tensor) -> Tensor:
+    """The mean of the negative log of the share of what is the same, over the places that have any."""
     known = same.any(-1)
     right = alike.masked_fill(~same, -1e4).logsumexp(-1) - alike.logsumexp(-1)
     return -(right * known).sum() / known.sum().clamp(min=1)

@@ -22,7 +22,7 @@ _PROMPTED_EVERY = 6
 
 SCHEDULES: Mapping[str, Schedule] = {
     "sam2": Schedule((Phase(4500, 256, 8, 3), Phase(900, 256, 5, 5), Phase(600, 512, 3, 4)), rate=5e-4),
-    "sam": Schedule((Phase(1800, 256, 6, 1),), rate=8e-4),
+    "sam": Schedule((Phase(4000, 256, 8, 1),), rate=8e-4),
 }
 """By model; clips of 256 px are parts of what it sees in the end, 512 px."""
 

@@ -1,23 +1,25 @@
-"""What GrabCut makes of coarse labels without any weights: refined against coarse against fine, class by class.
+"""What each refinement method makes of coarse labels: refined against coarse against fine, class by class.
 
 On toy city, whose coarse labels are drawn with it, and on CamVid's stills, whose coarse ones are made here out of the
 fine ones: each region shrunk away from its boundary and drawn as polygons of few corners, the smallest left out. Run it
 as
 
-    python benchmarks/grabcut.py [--camvid FOLDER] [--every N] [--width W]
+    python benchmarks/refiners.py [--methods NAME ...] [--settings JSON] [--camvid FOLDER] [--every N] [--width W]
 
-where FOLDER holds `train/` and `trainannot/`; the environment variable FEWFRAMES_CAMVID names it too. The published
-figures are of `--every 1`. IoU is over all true pixels, the unlabelled counted wrong. The gains of the classes that are
-refined are printed last.
+where FOLDER holds `train/` and `trainannot/`; the environment variable FEWFRAMES_CAMVID names it too, and `--settings`
+has settings by method, for trials. SAM is ours (`compact`). The published figures are of `--every 1`. IoU is over all
+true pixels, the unlabelled counted wrong. The means over the classes that are refined are printed last.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,6 +33,8 @@ from fewframes.core.labels import IGNORE, ClassTable, load_class_table
 from fewframes.datasets import index
 from fewframes.datasets.source import Source
 from fewframes.datasets.toycity import ToyCitySettings, write_toycity
+from fewframes.labelling.models.checkpoint import PACKAGES
+from fewframes.labelling.refinement import METHODS
 from fewframes.labelling.refinement.driver import refine_shard
 from fewframes.labelling.refinementquality import REFINED, write_refinement_quality
 
@@ -43,9 +47,9 @@ SMALLEST = 0.0001
 """Regions of which less would be drawn, as a share of the image, are left out: 17 pixels at 480x360."""
 
 
-def toycity(folder: Path, width: int) -> tuple[list[Clip], Root, ClassTable]:
+def toycity(folder: Path, width: int, seed: int) -> tuple[list[Clip], Root, ClassTable]:
     """Clips of a toy city with fine and coarse labels."""
-    write_toycity(folder / "city", ToyCitySettings(24, 8, 0, width // 2, width))
+    write_toycity(folder / "city", ToyCitySettings(24, 8, 0, width // 2, width, seed=seed))
     source = Source(folder / "city", folder / "prepared", load_class_table("cityscapes"))
     return index("cityscapes", source), source.root, source.classes
 
@@ -85,49 +89,56 @@ def coarsened(label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
     return coarse
 
 
-def measure(name: str, clips: list[Clip], root: Root, classes: ClassTable, folder: Path) -> str:
-    """Refine the clips, print the table by class, and return the gains in a line."""
+def measure(
+    name: str, clips: list[Clip], root: Root, classes: ClassTable, folder: Path, methods: dict[str, dict[str, Any]]
+) -> list[str]:
+    """Refine the clips by each method, print IoUs by class, and return a line of means a method."""
     alone = {clip.id: "" for clip in clips}
     write_clips(folder / "shard.csv", clips, {"offsets": alone, "state": alone})
-    labels, table = folder / "labels.csv", folder / "quality.csv"
-    began = time.process_time()
-    refine_shard(folder / "shard.csv", "grabcut", {}, root, classes, folder, labels)
-    milliseconds = 1000 * (time.process_time() - began) / len(clips)
-    write_refinement_quality("grabcut", labels, clips, root, folder, classes, table)
-    rows = {row["class"]: row for row in read_csv(table, ("class",))}
-    print(f"\n{name}: {len(clips)} images, {milliseconds:.0f} ms of processor time each")
-    print(f"{'':18}" + "".join(f"{score:>26}" for score in SHOWN))
-    print(f"{'class':18}" + f"{'coarse':>10}{'refined':>8}{'gain':>8}" * len(SHOWN))
-    for class_, row in rows.items():
+    tables, lines = {}, []
+    for method, settings in methods.items():
+        labels, table = folder / f"{method}.labels.csv", folder / f"{method}.csv"
+        weights = {"weights": "compact"} if f"refinement.{method}" in PACKAGES else {}
+        began = time.process_time()
+        refine_shard(folder / "shard.csv", method, weights | settings, root, classes, folder / method, labels)
+        milliseconds = 1000 * (time.process_time() - began) / len(clips)
+        write_refinement_quality(method, labels, clips, root, folder / method, classes, table)
+        rows = tables[method] = {row["class"]: row for row in read_csv(table, ("class",))}
+        means = ", ".join(
+            f"{score} {rows[REFINED][f'{score}_coarse']} to {rows[REFINED][f'{score}_refined']}" for score in SHOWN
+        )
+        lines.append(f"{name}, {method}: {means}; {milliseconds:.0f} ms of processor time an image")
+    print(f"\n{name}: IoU over all true pixels, {len(clips)} images (* refined)")
+    print(f"{'class':18}{'coarse':>8}" + "".join(f"{method:>20}" for method in tables))
+    first = next(iter(tables.values()))
+    for class_ in first:
         mark = "*" if class_ in classes.refined else ""
-        print(f"{class_ + mark:18}" + "".join(_figures(row, score) for score in SHOWN))
-    return f"{name}: " + ", ".join(
-        f"{score} {rows[REFINED][f'{score}_coarse']} to {rows[REFINED][f'{score}_refined']}" for score in SHOWN
-    )
-
-
-def _figures(row: dict[str, str], score: str) -> str:
-    coarse, refined, gain = (row[f"{score}_{what}"] for what in ("coarse", "refined", "gain"))
-    return f"{coarse or '-':>10}{refined or '-':>8}{gain or '-':>8}"
+        figures = "".join(f"{table[class_]['iou_all_refined'] or '-':>20}" for table in tables.values())
+        print(f"{class_ + mark:18}{first[class_]['iou_all_coarse'] or '-':>8}{figures}")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="such as grabcut sam_box")
+    parser.add_argument("--settings", type=json.loads, default={}, help='such as {"sam_box": {"box_margin": 0.2}}')
     parser.add_argument("--camvid", type=Path, default=CAMVID, help="folder of train/ and trainannot/")
     parser.add_argument("--every", type=int, default=10, help="take every n-th still of CamVid")
     parser.add_argument("--width", type=int, default=256, help="of toy city's images; half as high")
+    parser.add_argument("--seed", type=int, default=0, help="of toy city")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    gains = []
+    methods = {method: options.settings.get(method, {}) for method in options.methods}
+    lines = []
     with tempfile.TemporaryDirectory() as folder:
-        gains.append(measure("toy city", *toycity(Path(folder), options.width), Path(folder)))
+        lines += measure("toy city", *toycity(Path(folder), options.width, options.seed), Path(folder), methods)
     if (options.camvid / "trainannot").is_dir():
         with tempfile.TemporaryDirectory() as folder:
-            gains.append(measure("CamVid", *camvid(options.camvid, Path(folder), options.every), Path(folder)))
+            lines += measure("CamVid", *camvid(options.camvid, Path(folder), options.every), Path(folder), methods)
     else:
         print(f"\nCamVid's stills are not in {options.camvid}: not measured (--camvid names another folder).")
     print("\nMeans of the refined classes (*), coarse to refined:")
-    print("\n".join(gains))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":
