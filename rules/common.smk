@@ -279,7 +279,13 @@ def manifest_files():
 
 def run_files():
     """All that trainings and evaluations declare."""
-    names = ("model.safetensors", "confusion.npz", "metrics.csv", "groups.csv")
+    names = (
+        "model.safetensors",
+        "confusion.npz",
+        "metrics.csv",
+        "groups.csv",
+        "paths.csv",
+    )
     return [path for name in names for path in evaluated_runs(name)]
 
 

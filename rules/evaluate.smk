@@ -1,7 +1,7 @@
 """Evaluation: one dataset-wide confusion matrix a run, kept image by image.
 
 REQUIRED INPUTS: a run's model.safetensors, manifests/evaluation.csv
-OUTPUTS: runs/<network>/<experiment>/draw<j>-seed<k>/{confusion.npz,metrics.csv,groups.csv}
+OUTPUTS: runs/<network>/<experiment>/draw<j>-seed<k>/{confusion.npz,metrics.csv,groups.csv,paths.csv}
 """
 
 
@@ -15,13 +15,14 @@ rule evaluate:
         confusion="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/confusion.npz",
         metrics="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/metrics.csv",
         groups="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/groups.csv",
+        paths="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/paths.csv",
     log:
         "<data>/logs/evaluate/{network}/{experiment}/draw{draw}-seed{seed}.log",
     threads: 1
     resources:
         gpu=1,
     params:
-        settings=STUDY.evaluation_settings(),
+        settings=lambda wildcards: STUDY.evaluation_settings(wildcards.network),
         version=VERSIONS["evaluate"],
         root=str(STUDY.root),
         classes=STUDY.classes,

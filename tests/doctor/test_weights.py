@@ -93,7 +93,12 @@ FAULTS: dict[str, tuple[dict[str, object], str, str, str]] = {
     "damaged": ({"weights": TINY.name}, UNUSABLE, TINY.name, "Remove it and run `fewframes fetch"),
     "of no known model": ({"weights": "small.pt"}, UNUSABLE, "small.pt", "Set propagation.sam2.config."),
     "random, of no model": ({"weights": "random"}, UNUSABLE, "random", "Set propagation.sam2.config (`small`"),
-    "unknown config": ({"weights": "small.pt", "config": "sam3"}, UNBUILT, "sam3", "Name compact, small, sam2.1_hiera_t"),
+    "unknown config": (
+        {"weights": "small.pt", "config": "sam3"},
+        UNBUILT,
+        "sam3",
+        "Name compact, small, sam2.1_hiera_t",
+    ),
     "no config": ({"weights": "small.pt", "config": "no.yaml"}, UNBUILT, "no.yaml", "It needs a key 'model'"),
     "absent config": ({"weights": "small.pt", "config": "gone.yaml"}, UNBUILT, "gone.yaml", "Correct it."),
     "another model's": ({"weights": "small.pt", "config": "wide.yaml"}, UNFIT, "small.pt", "Give the checkpoint"),

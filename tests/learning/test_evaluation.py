@@ -12,9 +12,19 @@ from torch import Tensor, nn
 from fewframes.core import metrics
 from fewframes.core.errors import UserError
 from fewframes.core.labels import load_class_table
-from fewframes.learning.evaluation import evaluate, load_model, resized, slide, windows, write_group_metrics
+from fewframes.learning.evaluation import (
+    EvaluationSettings,
+    evaluate,
+    load_model,
+    predict,
+    resized,
+    slide,
+    windows,
+    write_group_metrics,
+)
+from fewframes.learning.networks import build_network
 from fewframes.learning.samples import SampleReader, read_manifest
-from fewframes.learning.training import train
+from fewframes.learning.training import save_model, train
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +88,7 @@ def test_a_confusion_within_a_group_is_none(tmp_path) -> None:
     confusion[0, 1] = 30  # road taken for sidewalk: both are flat
     confusion[13, 14] = 10  # a car for a truck: both are vehicles
     confusion[13, 0] = 10  # a car for road
-    write_group_metrics(tmp_path / "groups.csv", confusion, classes)
+    write_group_metrics(tmp_path / "groups.csv", confusion[None], classes)
     rows = {row["group"]: row for row in csv.DictReader((tmp_path / "groups.csv").open())}
     assert list(rows) == ["flat", "construction", "object", "nature", "sky", "human", "vehicle", "mean"]
     assert (rows["flat"]["iou"], rows["flat"]["accuracy"]) == ("75.0000", "100.0000")
@@ -112,7 +122,7 @@ def test_windows_cover_the_image_and_stay_inside(
 class PixelNetwork(nn.Module):
     """Sees nothing but the pixel itself, in both frames: where it looks from makes no difference."""
 
-    def forward(self, clip: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, clip: Tensor, path: int = 0) -> tuple[Tensor, ...]:
         return (clip.sum(dim=1) * 2,)
 
 
@@ -139,13 +149,58 @@ def test_a_model_of_other_classes_or_none_is_named(trained, tmp_path) -> None:
             load_model(path, load_class_table("camvid"))
 
 
-def test_a_manifest_of_another_number_of_past_frames_is_named(own_tiny, trained, tmp_path) -> None:
-    text = (
-        own_tiny.manifest.read_text().replace("memory_1", "memory_1,memory_2").replace("_past.png", "_past.png,0.png")
-    )
-    own_tiny.manifest.write_text(text)
-    with pytest.raises(UserError, match="has 2 past frames a sample and the network takes 1"):
+def test_past_frames_that_the_network_does_not_take_are_left_out(own_tiny, trained, tmp_path) -> None:
+    evaluate(trained, **own_tiny.arguments(), out=tmp_path / "one", settings={"mode": "whole"})
+    text = own_tiny.manifest.read_text()
+    more = text.replace("memory_1", "memory_1,memory_2").replace("_past.png", ".png,0_past.png")
+    for clip in range(5):  # the older one is another, the later one as it was
+        more = more.replace(f"{clip}.png,{clip}.png,0_past.png", f"{clip}.png,0.png,{clip}_past.png")
+    own_tiny.manifest.write_text(more)
+    evaluate(trained, **own_tiny.arguments(), out=tmp_path / "two", settings={"mode": "whole"})
+    assert (tmp_path / "one" / "metrics.csv").read_bytes() == (tmp_path / "two" / "metrics.csv").read_bytes()
+
+
+def test_a_manifest_of_too_few_past_frames_is_named(own_tiny, trained, tmp_path) -> None:
+    rows = list(csv.DictReader(own_tiny.manifest.open()))
+    with own_tiny.manifest.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in rows[0] if name != "memory_1"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(UserError, match="has 0 past frames a sample and the network takes 1"):
         evaluate(trained, **own_tiny.arguments(), out=tmp_path, settings={"mode": "whole"})
+
+
+@pytest.fixture(scope="module")
+def tdnet(tiny, tmp_path_factory) -> Path:
+    """A TDNet with random weights whose paths differ."""
+    network = {"name": "tdnet", "width": 8, "size": [64, 128]}
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("tdnet") / "model.safetensors"
+    save_model(path, build_network(network, len(tiny.classes.names)), network, tiny.classes)
+    return path
+
+
+def test_a_network_of_two_paths_is_scored_on_both(tiny, tdnet, tmp_path) -> None:
+    plan = {"mode": "resized", "crop": [64, 128]}
+    evaluate(tdnet, **tiny.arguments(), out=tmp_path, settings=plan)
+    network, reader = load_model(tdnet, tiny.classes), SampleReader(tiny.root, tiny.labels_root, tiny.classes)
+    count, totals = len(tiny.classes.names), []
+    for path in (0, 1):
+        total = np.zeros((count, count), np.int64)
+        for sample in read_manifest(tiny.manifest):
+            frames, label = reader(sample)
+            label_of = predict(network, frames, EvaluationSettings.parse(plan), torch.device("cpu"), path)
+            assert label_of.shape == label.shape
+            total += metrics.confusion_matrix(label, label_of, count)[:, :count]
+        totals.append(total)
+    assert (totals[0] != totals[1]).any()
+    each = [100 * metrics.mean(metrics.iou_per_class(total)) for total in totals]
+    rows = list(csv.DictReader((tmp_path / "paths.csv").open()))
+    assert [float(row["miou"]) for row in rows] == pytest.approx(each, abs=1e-4)
+    last = list(csv.DictReader((tmp_path / "metrics.csv").open()))[-1]
+    assert float(last["iou"]) == pytest.approx(np.mean(each), abs=1e-4)
+    assert int(last["pixels"]) == totals[0].sum()
+    np.testing.assert_array_equal(np.load(tmp_path / "confusion.npz")["confusion"].sum(0), totals[0] + totals[1])
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,7 @@ from fewframes.learning.evaluation import evaluate
 from fewframes.learning.training import train
 
 CLASSES = load_class_table("cityscapes")
-SETTINGS = {
-    "network": {
-        "name": "tmanet",
-        "backbone": "mobilenetv3_small_100",
-        "output_stride": 16,
-        "head_channels": 64,
-        "key_channels": 16,
-        "value_channels": 32,
-    },
+COMMON = {
     "iterations": 120,
     "batch_size": 4,
     "crop": [64, 128],
@@ -34,10 +26,25 @@ SETTINGS = {
     "optimiser": "adamw",
     "lr": 0.01,
 }
+TMANET = {
+    "name": "tmanet",
+    "backbone": "mobilenetv3_small_100",
+    "output_stride": 16,
+    "head_channels": 64,
+    "key_channels": 16,
+    "value_channels": 32,
+}
+TDNET = {"name": "tdnet", "width": 16, "size": [64, 128]}
+SETTINGS = {
+    "TMANet": {**COMMON, "network": TMANET},
+    "TMANet without a past": {**COMMON, "network": TMANET | {"memory_frame": "self"}},
+    "TDNet": {**COMMON, "network": TDNET, "loss": "ohem", "aux_weight": 0.5, "iterations": 200, "lr": 0.004},
+}
 
 
 @pytest.mark.slow
-def test_a_short_training_on_toy_city_learns(tmp_path):
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_a_short_training_on_toy_city_learns(kind, tmp_path):
     city = tmp_path / "city"
     write_toycity(city, ToyCitySettings(train=12, val=6, train_extra=0, height=64, width=128))
     clips = index("cityscapes", Source(city, city, CLASSES))
@@ -46,7 +53,7 @@ def test_a_short_training_on_toy_city_learns(tmp_path):
     write_manifest(tmp_path / "train.csv", samples, city, hashes, 1, {})
     write_manifest(tmp_path / "val.csv", evaluation_picks(clips, "val"), city, hashes, 1, {})
 
-    train(tmp_path / "train.csv", city, tmp_path, CLASSES, SETTINGS, 0, tmp_path, tmp_path / "checkpoints", threads=1)
+    train(tmp_path / "train.csv", city, tmp_path, CLASSES, SETTINGS[kind], 0, tmp_path, tmp_path / "c", threads=1)
     model = tmp_path / "model.safetensors"
     evaluate(model, tmp_path / "val.csv", city, tmp_path, CLASSES, tmp_path, {"mode": "whole"}, threads=1)
 

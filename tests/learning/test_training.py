@@ -23,15 +23,11 @@ from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
 from fewframes.learning import training
 from fewframes.learning.lease import lease
+from fewframes.learning.losses import total_loss
+from fewframes.learning.networks.tdnet import TDNet
 from fewframes.learning.networks.tmanet import TMANet
-from fewframes.learning.training import (
-    TrainingSettings,
-    learning_rate,
-    total_loss,
-    train,
-    training_fingerprint,
-    use_threads,
-)
+from fewframes.learning.settings import TrainingSettings
+from fewframes.learning.training import train, training_fingerprint, use_threads
 
 ROOT = Path(__file__).parents[2]
 FILES = ["log.csv", "model.safetensors", "training.json"]
@@ -239,9 +235,35 @@ def test_the_defaults_are_those_of_the_config() -> None:
     del ours["network"]
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in ours.items()}
     assert {key: value["default"] for key, value in described.items()} == plain
-    parameters = {key: value.default for key, value in inspect.signature(TMANet).parameters.items()}
-    del parameters["classes"], parameters["auxiliary"]
-    assert {key: value["default"] for key, value in structure.items()} == parameters
+    assert {key: value["default"] for key, value in structure.items()} == defaults_of(TMANet)
+    of_tdnet = schema["properties"]["training"]["properties"]["tdnet"]["properties"]["network"]["properties"]
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in defaults_of(TDNet).items()}
+    assert {key: value["default"] for key, value in of_tdnet.items()} == plain
+
+
+def defaults_of(network: type) -> dict[str, Any]:
+    parameters = {key: value.default for key, value in inspect.signature(network).parameters.items()}
+    return {key: value for key, value in parameters.items() if key not in ("classes", "auxiliary")}
+
+
+def test_a_training_of_tdnet_resumes_exactly_and_steps_what_it_does_not_use(tiny, settings, tmp_path) -> None:
+    ours = {"network": {"name": "tdnet", "width": 8, "size": [64, 128]}, "loss": "ohem", "aux_weight": 0.5}
+    ours |= {"crop": [64, 128], "iterations": 4, "batch_size": 2, "warmup": 2, "decay_all": False, "step_unused": True}
+    run = {**tiny.arguments(), "seed": 3, "settings": ours}
+    train(**run, out=tmp_path / "whole", checkpoints=tmp_path / "a")
+    with pytest.MonkeyPatch.context() as patched:
+        at_step(patched, 4, lambda: (_ for _ in ()).throw(RuntimeError("power cut")))
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(
+                **{**run, "settings": {**ours, "checkpoint_every": 2}},
+                out=tmp_path / "parts",
+                checkpoints=tmp_path / "b",
+            )
+    train(**run, out=tmp_path / "parts", checkpoints=tmp_path / "b")
+    whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+    train(**{**run, "settings": {**ours, "step_unused": False}}, out=tmp_path / "skipping", checkpoints=tmp_path / "c")
+    assert (tmp_path / "skipping" / "model.safetensors").read_bytes() != whole.read_bytes()
 
 
 def test_a_training_is_another_one_where_what_it_depends_on_changed(tiny, settings, tmp_path) -> None:
@@ -265,8 +287,15 @@ def test_a_training_is_another_one_where_what_it_depends_on_changed(tiny, settin
 def test_the_learning_rate_is_the_published_one() -> None:
     plan = TrainingSettings.parse({"network": {"name": "tmanet"}})
     assert (plan.iterations, plan.batch_size, plan.optimiser) == (40_000, 8, "sgd")
-    rates = [learning_rate(plan, i) for i in (0, 10_000, 20_000, 30_000, 40_000)]
+    rates = [plan.rate_at(i) for i in (0, 10_000, 20_000, 30_000, 40_000)]
     np.testing.assert_allclose(rates, [0.01, 0.007742, 0.005405, 0.002943, 0.0001], atol=5e-7)
+
+
+def test_the_learning_rate_of_tdnet_is_the_published_one() -> None:
+    network = {"name": "tdnet"}
+    plan = TrainingSettings.parse({"network": network, "warmup": 1000, "min_lr": 0.0})
+    rates = [plan.rate_at(i) for i in (0, 500, 1000, 10_000, 20_000, 30_000)]
+    np.testing.assert_allclose(rates, [1e-5, 0.000316, 0.01, 0.007897, 0.005482, 0.002938], atol=5e-7)
 
 
 def test_the_loss_is_divided_by_all_pixels_or_by_the_labelled_ones() -> None:
@@ -291,6 +320,8 @@ def test_the_loss_is_divided_by_all_pixels_or_by_the_labelled_ones() -> None:
         ({"crop": [32]}, r"training.crop is \[32\]"),
         ({"scale": [2, 1]}, r"training.scale is \[2, 1\]"),
         ({"optimiser": "adam"}, "training.optimiser is 'adam'"),
+        ({"loss": "focal"}, "training.loss is 'focal'"),
+        ({"warmup": 8}, "training.warmup is 8"),
         ({"network": {"name": "tmanet", "past_frames": 2}}, "has 1 past frames a sample and the network takes 2"),
     ],
 )

@@ -7,7 +7,7 @@ import sys
 import click
 
 from fewframes import __version__
-from fewframes.cli import hands, reports, stages
+from fewframes.cli import hands, models, reports, stages
 from fewframes.core.errors import UserError
 
 
@@ -16,8 +16,8 @@ from fewframes.core.errors import UserError
 def app() -> None:
     """Fewframes: how little manual annotation is enough for video semantic segmentation?
 
-    Each command is one stage, which `snakemake` calls in order; doctor, fetch, train-compact, export and import are
-    for hands.
+    Each command is one stage, which `snakemake` calls in order; doctor, fetch, predict, train-compact, export and
+    import are for hands.
     """
 
 
@@ -39,6 +39,7 @@ for _command in (
     hands.doctor,
     hands.fetch,
     hands.train_compact,
+    models.predict,
     hands.export,
     hands.import_,
 ):

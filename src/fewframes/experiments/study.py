@@ -185,7 +185,7 @@ class Study:
     @property
     def past_frames(self) -> int:
         """Memory frames a sample needs: the most that any network reads."""
-        return max((n.get("network", {}).get("past_frames", 1) for n in self._config["training"].values()), default=1)
+        return max((_past_frames(block.get("network", {})) for block in self._config["training"].values()), default=1)
 
     def scan(self) -> str:
         """A digest of the dataset's files (see `core.clips.scan`); they are looked at once a process."""
@@ -274,9 +274,11 @@ class Study:
         """The other settings of `fewframes train`: how it runs, which no result depends on."""
         return canonical_json(housekeeping_of(self._config["training"][network]))
 
-    def evaluation_settings(self) -> str:
-        """Settings of `fewframes evaluate`."""
-        return canonical_json({k: v for k, v in self._config["evaluation"].items() if k != "split"})
+    def evaluation_settings(self, network: str) -> str:
+        """Settings of `fewframes evaluate` for one network: its own go before those of all."""
+        block = self._config["evaluation"]
+        of_all = {k: v for k, v in block.items() if k != "split" and not isinstance(v, Mapping)}
+        return canonical_json(of_all | block.get(network, {}))
 
     def label_settings(self) -> str:
         """Settings of figures of pseudo-labels: the note, with a mark where some of the labels mean nothing."""
@@ -302,3 +304,10 @@ def _check_writable(folder: Path) -> None:
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"Results cannot be written to {folder}: {there} is no folder that you may write to.")
+
+
+def _past_frames(network: Mapping[str, Any]) -> int:
+    """How many frames before the current one a network sees: TDNet's window counts the current one too."""
+    window: int = network.get("window", 2)
+    past: int = network.get("past_frames", window - 1)
+    return past

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -25,15 +27,17 @@ from fewframes.core.progress import progress
 from fewframes.learning.augmentation import normalise
 from fewframes.learning.networks import build_network
 from fewframes.learning.samples import SampleReader, read_manifest
-from fewframes.learning.training import check_past_frames, choose_device, run_name, use_threads
+from fewframes.learning.training import choose_device, run_name, seen_by, use_threads
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """The whole image at once (`whole`), or windows of `crop` that are `stride` apart (`slide`); all height, width.
+    """The whole image at once (`whole`), windows of `crop` that are `stride` apart (`slide`), or brought to `crop`.
 
-    With `size`, prediction and truth are brought to it (nearest neighbour) before pixels are counted: IDD's
-    benchmark counts at 720x1280. The other defaults are TMANet's published ones for Cityscapes.
+    All are height and width. `resized` shows the network the image at `crop`, and its logits are brought back to the
+    image's own size: TDNet has weights by position, for frames of one size. With `size`, prediction and truth are
+    brought to it (nearest neighbour) before pixels are counted: IDD's benchmark counts at 720x1280. The other defaults
+    are TMANet's published ones for Cityscapes.
     """
 
     mode: str = "slide"
@@ -49,12 +53,12 @@ class EvaluationSettings:
             raise UserError(f"evaluation.{unknown[0]} is no setting: remove it or mend its spelling.")
         pairs = {key: tuple(settings[key]) for key in ("crop", "stride", "size") if settings.get(key)}
         parsed = cls(**{**settings, **pairs})
-        if parsed.mode not in ("whole", "slide"):
-            raise UserError(f"evaluation.mode is '{parsed.mode}': choose whole or slide.")
+        if parsed.mode not in ("whole", "slide", "resized"):
+            raise UserError(f"evaluation.mode is '{parsed.mode}': choose whole, slide or resized.")
         for key, pair in pairs.items():
             if len(pair) != 2 or min(pair) < 1:
                 raise UserError(f"evaluation.{key} is {list(pair)}: give height and width in pixels.")
-        if parsed.stride[0] > parsed.crop[0] or parsed.stride[1] > parsed.crop[1]:
+        if parsed.mode == "slide" and (parsed.stride[0] > parsed.crop[0] or parsed.stride[1] > parsed.crop[1]):
             raise UserError("evaluation.stride is larger than evaluation.crop: pixels between windows would be missed.")
         return parsed
 
@@ -70,36 +74,40 @@ def evaluate(
     device: str = "auto",
     threads: int | None = None,
 ) -> None:
-    """Score a model on every sample of a manifest and write `confusion.npz`, `metrics.csv` and `groups.csv` to `out`.
+    """Score a model on every sample of a manifest; write `confusion.npz`, `metrics.csv`, `groups.csv`, `paths.csv`.
 
     `confusion.npz` holds `clips`, their names `[N]`, and `confusion`, `int64 [N, C, C]`: pixels of each by true
     (row) and predicted (column) class, those of ignored truth left out. `metrics.csv` has, of the matrices' sum,
     IoU and accuracy in percent and the true pixels by class, and a last row `mean` over the classes that are a
-    number (its pixels are all); `groups.csv` the same by the class table's groups of classes. Of `threads` see
-    `use_threads`. Raises `UserError` for a model of other classes and for files that do not serve.
+    number (its pixels are all); `groups.csv` the same by the class table's groups of classes. A network with several
+    paths is scored on each, every image on all of them: `confusion` is then their sum, scores are the means of the
+    paths' own, and `paths.csv` has mIoU and mAcc of each. Of `threads` see `use_threads`. Raises `UserError` for a
+    model of other classes and for files that do not serve.
     """
     plan = EvaluationSettings.parse(settings)
     where = choose_device(device)
     use_threads(threads)
     network = load_model(model, classes).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    samples = read_manifest(manifest)
-    check_past_frames(network, samples, manifest)
+    samples = seen_by(network, read_manifest(manifest), manifest)
     reader = SampleReader(dataset_root, labels_root, classes)
     reader.check_files(samples)
     count = len(classes.names)
-    matrices = []
-    for sample in progress(samples, f"evaluate {run_name(out)}"):
+    paths: int = network.paths
+    confusion = np.zeros((paths, len(samples), count, count), np.int64)
+    for number, sample in enumerate(progress(samples, f"evaluate {run_name(out)}")):
         frames, label = reader(sample)
-        prediction = predict(network, frames, plan, where)
-        if plan.size:
-            label, prediction = (resized(values, plan.size) for values in (label, prediction))
-        matrices.append(metrics.confusion_matrix(label, prediction, count)[:, :count])
-    confusion = np.stack(matrices)
+        truth = resized(label, plan.size) if plan.size else label
+        for path in range(paths):
+            prediction = predict(network, frames, plan, where, path)
+            if plan.size:
+                prediction = resized(prediction, plan.size)
+            confusion[path, number] = metrics.confusion_matrix(truth, prediction, count)[:, :count]
     with written_whole(Path(out) / "confusion.npz") as aside:
-        np.savez_compressed(aside, clips=np.array([s.clip for s in samples]), confusion=confusion)
-    total = confusion.sum(axis=0)
-    write_metrics(Path(out) / "metrics.csv", total, classes)
-    write_group_metrics(Path(out) / "groups.csv", total, classes)
+        np.savez_compressed(aside, clips=np.array([s.clip for s in samples]), confusion=confusion.sum(axis=0))
+    totals = confusion.sum(axis=1)
+    write_metrics(Path(out) / "metrics.csv", totals, classes)
+    write_group_metrics(Path(out) / "groups.csv", totals, classes)
+    write_csv(Path(out) / "paths.csv", ("path", "miou", "macc"), [_path_row(*each) for each in enumerate(totals)])
 
 
 def load_model(path: str | Path, classes: ClassTable) -> nn.Module:
@@ -125,22 +133,34 @@ def load_model(path: str | Path, classes: ClassTable) -> nn.Module:
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module, frames: list[NDArray[np.uint8]], plan: EvaluationSettings, where: torch.device
+    network: nn.Module,
+    frames: list[NDArray[np.uint8]],
+    plan: EvaluationSettings,
+    where: torch.device,
+    path: int = 0,
 ) -> NDArray[np.uint8]:
-    """Train ids of the last frame, `uint8 [H, W]`; `frames` are RGB `uint8 [H, W, 3]`, the oldest first."""
+    """Train ids of the last frame, `uint8 [H, W]`, by one of the network's paths.
+
+    `frames` are RGB `uint8 [H, W, 3]`, the oldest first.
+    """
+    size = frames[-1].shape[:2]
+    if plan.mode == "resized":
+        frames = [np.asarray(cv2.resize(f, plan.crop[::-1], interpolation=cv2.INTER_LINEAR), np.uint8) for f in frames]
     clip = torch.from_numpy(np.stack([normalise(f) for f in frames])).to(where).permute(0, 3, 1, 2).unsqueeze(0)
-    logits = network(clip)[0] if plan.mode == "whole" else slide(network, clip, plan.crop, plan.stride)
+    logits = slide(network, clip, plan.crop, plan.stride, path) if plan.mode == "slide" else network(clip, path)[0]
+    if logits.shape[-2:] != size:
+        logits = F.interpolate(logits, size, mode="bilinear", align_corners=True)
     best: Tensor = logits[0].argmax(0)
     return best.to(torch.uint8).cpu().numpy()
 
 
-def slide(network: nn.Module, clip: Tensor, crop: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+def slide(network: nn.Module, clip: Tensor, crop: tuple[int, int], stride: tuple[int, int], path: int = 0) -> Tensor:
     """Logits `[B, C, H, W]`, the mean over overlapping windows; each is cut alike from every frame of the clip."""
     height, width = clip.shape[-2:]
     total: Tensor | None = None
     visits = torch.zeros(height, width, device=clip.device)
     for box in windows(height, width, crop, stride):
-        logits = network(clip[..., box[0], box[1]])[0]
+        logits = network(clip[..., box[0], box[1]], path)[0]
         if total is None:
             total = logits.new_zeros(*logits.shape[:2], height, width)
         total[..., box[0], box[1]] += logits
@@ -166,7 +186,10 @@ def resized(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def write_metrics(path: str | Path, confusion: NDArray[np.int64], classes: ClassTable) -> None:
-    """Write IoU, accuracy (percent) and pixels by class, and their mean; empty where there is no number."""
+    """Write IoU, accuracy (percent) and pixels by class, and their mean; empty where there is no number.
+
+    `confusion` is `[P, C, C]`, by path through the network; scores are the paths' means.
+    """
     write_csv(path, ("class", "iou", "accuracy", "pixels"), _scores(confusion, classes.names))
 
 
@@ -180,11 +203,20 @@ def write_group_metrics(path: str | Path, confusion: NDArray[np.int64], classes:
 
 
 def _scores(confusion: NDArray[np.int64], names: Sequence[str]) -> list[tuple[object, ...]]:
-    iou, accuracy = metrics.iou_per_class(confusion), metrics.accuracy_per_class(confusion)
-    pixels = confusion.sum(axis=1)
+    # A class that is no number is none on every path: whether there are true pixels is the same on all, and what has
+    # none and is never predicted on one path alone is the mean of the others.
+    iou = np.array([metrics.mean(each) for each in np.stack([metrics.iou_per_class(m) for m in confusion]).T])
+    accuracy = metrics.accuracy_per_class(confusion.sum(axis=0))
+    pixels = confusion[0].sum(axis=1)
+    rows = [(name, _percent(iou[i]), _percent(accuracy[i]), int(pixels[i])) for i, name in enumerate(names)]
+    mean = np.mean([metrics.mean(metrics.iou_per_class(m)) for m in confusion])
+    return [*rows, ("mean", _percent(float(mean)), _percent(metrics.mean(accuracy)), int(pixels.sum()))]
 
-    def percent(share: float) -> str:
-        return "" if np.isnan(share) else f"{100 * share:.4f}"
 
-    rows = [(name, percent(iou[i]), percent(accuracy[i]), int(pixels[i])) for i, name in enumerate(names)]
-    return [*rows, ("mean", percent(metrics.mean(iou)), percent(metrics.mean(accuracy)), int(pixels.sum()))]
+def _path_row(path: int, confusion: NDArray[np.int64]) -> tuple[object, ...]:
+    scores = (metrics.iou_per_class(confusion), metrics.accuracy_per_class(confusion))
+    return (path, *(_percent(metrics.mean(score)) for score in scores))
+
+
+def _percent(share: float) -> str:
+    return "" if np.isnan(share) else f"{100 * share:.4f}"

@@ -14,7 +14,6 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,84 +22,27 @@ import cv2
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fewframes.core.clips import Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json, content_hash, digest, write_csv, write_text, written_whole
-from fewframes.core.labels import IGNORE, ClassTable
+from fewframes.core.labels import ClassTable
 from fewframes.core.progress import say
 from fewframes.core.stages import VERSIONS
 from fewframes.core.weights import check_weights
 from fewframes.learning.augmentation import Augmentation
 from fewframes.learning.checkpoints import CheckpointFile
 from fewframes.learning.lease import lease
+from fewframes.learning.losses import total_loss
 from fewframes.learning.networks import AUXILIARY, build_network, parameter_count
 from fewframes.learning.samples import Batches, Sample, SampleReader, read_manifest
+from fewframes.learning.settings import TrainingSettings
 
 _SECONDS_BETWEEN_LINES = 10.0
 _STEP = 2
 """First key of the generators of torch's seeds; `samples` has 0 and 1."""
-_HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256")
-"""Settings that change how a training runs, never what comes out."""
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train; the defaults are TMANet's published ones for Cityscapes, with the paper's 40,000 iterations.
-
-    `network` is what `build_network` takes. `crop` is height and width in pixels, `scale` the range of the
-    random factor on the image's size, `momentum` SGD's. The learning rate falls from `lr` to `min_lr` with
-    the power `power` of the share left. `ignore_in_loss_mean`: false divides the summed loss by all pixels (as
-    TMANet does), true by the labelled ones. Samples that fit into `cache_mb` MiB are held decoded; where
-    they do not, `workers` processes make the batches (0: this one does). `pretrained_sha256` is what the file
-    `network["pretrained"]` must be; empty takes any.
-    """
-
-    network: Mapping[str, Any]
-    iterations: int = 40_000
-    batch_size: int = 8
-    crop: tuple[int, int] = (769, 769)
-    scale: tuple[float, float] = (0.5, 2.0)
-    flip: bool = True
-    photometric: bool = True
-    optimiser: str = "sgd"
-    lr: float = 0.01
-    min_lr: float = 1e-4
-    power: float = 0.9
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    aux_weight: float = 0.4
-    ignore_in_loss_mean: bool = False
-    checkpoint_every: int = 500
-    workers: int = 2
-    cache_mb: float = 512
-    pretrained_sha256: str | None = None
-
-    @classmethod
-    def parse(cls, settings: Mapping[str, Any]) -> TrainingSettings:
-        """From plain (JSON) settings; raises `UserError` that names a missing, unknown or impossible one."""
-        unknown = sorted(settings.keys() - {field.name for field in dataclasses.fields(cls)})
-        if unknown:
-            raise UserError(f"training.{unknown[0]} is no setting of a training: remove it or mend its spelling.")
-        if "network" not in settings:
-            raise UserError("training.network is missing: name the network to train.")
-        pairs = {key: tuple(settings[key]) for key in ("crop", "scale") if key in settings}
-        parsed = cls(**{**settings, **pairs})
-        for key in ("iterations", "batch_size", "checkpoint_every"):
-            if getattr(parsed, key) < 1:
-                raise UserError(f"training.{key} is {getattr(parsed, key)}: it must be at least 1.")
-        if len(parsed.crop) != 2 or min(parsed.crop) < 1:
-            raise UserError(f"training.crop is {list(parsed.crop)}: give height and width in pixels.")
-        if len(parsed.scale) != 2 or not 0 < parsed.scale[0] <= parsed.scale[1]:
-            raise UserError(f"training.scale is {list(parsed.scale)}: give the smallest and the largest factor.")
-        if parsed.pretrained_sha256 and not parsed.network.get("pretrained"):
-            raise UserError("training.pretrained_sha256 is given without network.pretrained: name the file it is of.")
-        if parsed.optimiser not in ("sgd", "adamw"):
-            raise UserError(f"training.optimiser is '{parsed.optimiser}': choose sgd or adamw.")
-        return parsed
 
 
 def train(
@@ -126,14 +68,13 @@ def train(
     plan = TrainingSettings.parse(settings)
     where = choose_device(device)
     use_threads(threads)
-    samples = read_manifest(manifest)
-    reader = SampleReader(dataset_root, labels_root, classes)
-    reader.check_files(samples)
     if plan.pretrained_sha256:
         check_weights(plan.network["pretrained"], plan.pretrained_sha256)
     _seed_torch(seed, 0)
     network = build_network(plan.network, len(classes.names))
-    check_past_frames(network, samples, manifest)
+    samples = seen_by(network, read_manifest(manifest), manifest)
+    reader = SampleReader(dataset_root, labels_root, classes)
+    reader.check_files(samples)
     network = network.to(where, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = _optimiser(network, plan)
     fingerprint = training_fingerprint(manifest, classes, plan, seed)
@@ -167,10 +108,10 @@ def train(
             iteration = len(losses)
             _seed_torch(seed, iteration)
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(plan, iteration)
-            logits = network(frames.to(where, non_blocking=True).permute(0, 1, 4, 2, 3))
+                group["lr"] = plan.rate_at(iteration)
+            logits = network(frames.to(where, non_blocking=True).permute(0, 1, 4, 2, 3), iteration % network.paths)
             loss = total_loss(logits, labels.to(where, non_blocking=True), plan)
-            optimiser.zero_grad()
+            optimiser.zero_grad(set_to_none=not plan.step_unused)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             losses.append(loss.item())
@@ -197,7 +138,7 @@ def train(
             "settings": dataclasses.asdict(plan),
         }
         folder = Path(out)
-        rows = [(i, f"{loss:.6f}", f"{learning_rate(plan, i):.8f}") for i, loss in enumerate(losses)]
+        rows = [(i, f"{loss:.6f}", f"{plan.rate_at(i):.8f}") for i, loss in enumerate(losses)]
         write_csv(folder / "log.csv", ("iteration", "loss", "lr"), rows)
         write_text(folder / "training.json", json.dumps(facts, indent=2) + "\n")
         save_model(folder / "model.safetensors", network, plan.network, classes)
@@ -206,31 +147,9 @@ def train(
 
 def training_fingerprint(manifest: str | Path, classes: ClassTable, plan: TrainingSettings, seed: int) -> str:
     """A digest of all that the trained weights depend on."""
-    settings = {k: v for k, v in dataclasses.asdict(plan).items() if k not in _HOUSEKEEPING}
     pretrained = plan.network.get("pretrained")
     weights = content_hash(pretrained) if pretrained is not None else ""
-    return digest(VERSIONS["train"], content_hash(manifest), classes.label_digest, settings, weights, seed)
-
-
-def learning_rate(plan: TrainingSettings, iteration: int) -> float:
-    """The polynomial schedule, by iteration from 0."""
-    return (plan.lr - plan.min_lr) * (1 - iteration / plan.iterations) ** plan.power + plan.min_lr
-
-
-def total_loss(logits: tuple[Tensor, ...], labels: Tensor, plan: TrainingSettings) -> Tensor:
-    """Cross-entropy of the main logits plus, by `aux_weight`, of the auxiliary ones.
-
-    `logits` are `[B, C, H, W]` each, `labels` is `uint8 [B, H, W]`. A batch of ignore alone costs nothing.
-    """
-    targets = labels.flatten().long()
-    divisor = (targets != IGNORE).sum().clamp(min=1) if plan.ignore_in_loss_mean else targets.numel()
-    total = torch.zeros((), device=labels.device)
-    for position, each in enumerate(logits):
-        # Pixels as rows: in the networks' channels-last layout a mere view, and twice as fast on a CPU.
-        rows = each.permute(0, 2, 3, 1).flatten(0, 2)
-        summed = F.cross_entropy(rows, targets, ignore_index=IGNORE, reduction="sum")
-        total = total + summed / divisor * (plan.aux_weight if position else 1.0)
-    return total
+    return digest(VERSIONS["train"], content_hash(manifest), classes.label_digest, plan.decisive, weights, seed)
 
 
 def save_model(path: str | Path, network: nn.Module, settings: Mapping[str, Any], classes: ClassTable) -> None:
@@ -263,21 +182,39 @@ def use_threads(threads: int | None) -> None:
     cv2.setNumThreads(1)
 
 
-def check_past_frames(network: nn.Module, samples: Sequence[Sample], manifest: str | Path) -> None:
-    """Raise `UserError` where the samples have another number of past frames than the network takes."""
+def seen_by(network: nn.Module, samples: Sequence[Sample], manifest: str | Path) -> list[Sample]:
+    """The samples with as many past frames as the network takes, the latest; other networks may take more.
+
+    A network whose `memory_frame` is `self` has the image itself in their place. Raises `UserError` where they have
+    fewer.
+    """
+    wanted: int = network.past_frames  # type: ignore[assignment]
+    if network.memory_frame == "self":
+        return [dataclasses.replace(s, memory=(s.image,) * wanted) for s in samples]
     for sample in samples:
-        if len(sample.memory) != network.past_frames:
+        if len(sample.memory) < wanted:
             raise UserError(
-                f"{manifest} has {len(sample.memory)} past frames a sample and the network takes "
-                f"{network.past_frames}: set network.past_frames and make the manifests again."
+                f"{manifest} has {len(sample.memory)} past frames a sample and the network takes {wanted}: make the "
+                "manifests again by `snakemake`."
             )
+    return [dataclasses.replace(s, memory=s.memory[len(s.memory) - wanted :]) for s in samples]
 
 
 def _optimiser(network: nn.Module, plan: TrainingSettings) -> torch.optim.Optimizer:
-    parameters = network.parameters()
+    parameters = list(network.parameters())
+    if plan.step_unused:
+        for parameter in parameters:  # from the first step on, and likewise after a resumption
+            parameter.grad = torch.zeros_like(parameter)
+    # Convolutions' weights have four dimensions; biases and norms fewer, TDNet's norm over positions two.
+    spared = [] if plan.decay_all else [p for p in parameters if p.ndim < 4]
+    decayed = [p for p in parameters if plan.decay_all or p.ndim >= 4]
+    groups = [{"params": decayed, "weight_decay": plan.weight_decay}]
+    if spared:
+        groups.append({"params": spared, "weight_decay": 0.0})
     if plan.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, plan.lr, weight_decay=plan.weight_decay, fused=True)
-    return torch.optim.SGD(parameters, plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay, fused=True)
+        return torch.optim.AdamW(groups, plan.lr, fused=True)
+    # Fused SGD fails where a weight is first used in a later step, as those of a further path are.
+    return torch.optim.SGD(groups, plan.lr, momentum=plan.momentum, fused=bool(network.paths == 1))
 
 
 def _seed_torch(seed: int, iteration: int) -> None:

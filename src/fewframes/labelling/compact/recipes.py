@@ -20,11 +20,16 @@ from fewframes.labelling.models import sam, sam2
 _PROMPTED_EVERY = 6
 """Every so many batches, SAM 2 answers prompts in single frames in place of following objects."""
 
-SCHEDULES: Mapping[str, Schedule] = {
-    "sam2": Schedule((Phase(4500, 256, 8, 3), Phase(900, 256, 5, 5), Phase(600, 512, 3, 4)), rate=5e-4),
-    "sam": Schedule((Phase(4000, 256, 8, 1),), rate=8e-4),
-}
-"""By model; clips of 256 px are parts of what it sees in the end, 512 px."""
+_SAM2 = (
+    Phase(5000, 128, 16, 2),
+    Phase(2000, 128, 12, 4),
+    Phase(2000, 256, 6, 3),
+    Phase(600, 256, 4, 6),
+    Phase(400, 512, 2, 4),
+)
+_SAM = (Phase(3000, 128, 16, 1), Phase(2500, 256, 6, 1))
+SCHEDULES: Mapping[str, Schedule] = {"sam2": Schedule(_SAM2, rate=8e-4), "sam": Schedule(_SAM, rate=8e-4)}
+"""By model: small pictures first, of which a processor sees many, larger and longer clips later."""
 
 SOURCES: Mapping[str, Sources] = {"sam2": Sources(toy=0.35), "sam": Sources(toy=0.6, squashed=0.0)}
 """By model, without photographs."""
@@ -80,6 +85,7 @@ def build_sam2() -> tuple[nn.Module, Step]:
     # Objects are there until the model has learned otherwise: what is absent has no mask to learn from.
     model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.data.fill_(2.0)
     look_where_prompted(model.sam_mask_decoder.transformer)
+    look_for_the_like(model)
     task = VideoTask(model, rows_per_clip=3)
     mean, deviation = ([255 * v for v in values] for values in (sam2.MEAN, sam2.STD))
 
@@ -105,6 +111,25 @@ def look_where_prompted(transformer: Any, gain: float = 1.6) -> None:
     for attention in attentions:
         nn.init.orthogonal_(attention.q_proj.weight, gain)
         attention.k_proj.weight.data.copy_(attention.q_proj.weight)
+        nn.init.zeros_(attention.q_proj.bias)
+        nn.init.zeros_(attention.k_proj.bias)
+
+
+def look_for_the_like(model: Any, gain: float = 2.0) -> None:
+    """Let a frame's places attend, from the start, to the remembered places that look like them.
+
+    Memories are of the same features, seen through the memory encoder's last projection: queries are projected by it
+    too. Drawn apart, as the package draws them, propagation stayed at copying masks for hundreds of iterations.
+    """
+    encoder = model.memory_encoder
+    nn.init.dirac_(encoder.pix_feat_proj.weight)
+    nn.init.zeros_(encoder.pix_feat_proj.bias)
+    nn.init.orthogonal_(encoder.out_proj.weight)
+    nn.init.zeros_(encoder.out_proj.bias)
+    for layer in model.memory_attention.layers:
+        attention = layer.cross_attn_image
+        nn.init.orthogonal_(attention.k_proj.weight, gain)
+        attention.q_proj.weight.data.copy_(attention.k_proj.weight @ encoder.out_proj.weight.flatten(1))
         nn.init.zeros_(attention.q_proj.bias)
         nn.init.zeros_(attention.k_proj.bias)
 

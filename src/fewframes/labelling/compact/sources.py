@@ -21,7 +21,8 @@ from fewframes.labelling.compact.textures import Pixels
 
 TOY_SEED = 77_000
 """Toy cities drawn for training have this seed and later ones; those that anything is measured on have smaller ones."""
-_TOY_STREETS = 4_000
+_TOY_STREETS = 512
+"""Few enough to be kept once built: 3 MB each."""
 _TOY_REACH = 10
 """Frames of a toy clip to either side of its key frame."""
 
@@ -80,15 +81,16 @@ def camvid_files(folder: Path) -> list[Path]:
     return taken
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_TOY_STREETS)
 def _scene(number: int, high: int, wide: int) -> Scene:
     return build_scene(TOY_SEED + number // 8, 0, number % 8, 1.0, high, wide)
 
 
 def toy_clip(rng: Generator, length: int, side: int, squashed: float = 0.5) -> TrainingClip:
     """Frames of a toy city that nothing is measured on, squashed to a square or cropped to one."""
-    high = int(rng.choice([96, 128, 128, 192]))
-    scene = _scene(int(rng.integers(_TOY_STREETS)), high, 2 * high)
+    street = int(rng.integers(_TOY_STREETS))
+    high = (96, 128, 128, 192)[street % 4]
+    scene = _scene(street, high, 2 * high)
     step = int(rng.integers(1, max(2, _TOY_REACH // max(1, length - 1)) + 1))
     step = min(step, 2 * _TOY_REACH // max(1, length - 1)) or 1
     first = int(rng.integers(-_TOY_REACH, _TOY_REACH - step * (length - 1) + 1))

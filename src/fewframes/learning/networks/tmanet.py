@@ -26,9 +26,12 @@ class TMANet(nn.Module):
     """The current frame's features, joined with what they read from a memory of the past frames.
 
     The same backbone sees every frame, one forward pass each: in training, batch statistics are those of the
-    frames at one offset, and gradients reach the past frames too. With `auxiliary` a second classifier
+    frames at one offset, and gradients reach the past frames too. With `memory_frame` `self` it is given the current
+    frame in place of past ones. With `auxiliary` a second classifier
     on the last but one stage of the current frame helps the training along.
     """
+
+    paths = 1
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class TMANet(nn.Module):
         backbone: str = "resnet50c",
         output_stride: int = 8,
         past_frames: int = 1,
+        memory_frame: str = "previous",
         key_channels: int = 64,
         value_channels: int = 256,
         head_channels: int = 512,
@@ -46,16 +50,19 @@ class TMANet(nn.Module):
         super().__init__()
         if past_frames < 1:
             raise UserError(f"network.past_frames is {past_frames}: TMANet needs at least one past frame.")
-        self.past_frames = past_frames
+        if memory_frame not in ("previous", "self"):
+            raise UserError(f"network.memory_frame is '{memory_frame}': choose previous or self.")
+        self.past_frames, self.memory_frame = past_frames, memory_frame
         self.backbone, (middle, last) = build_backbone(backbone, output_stride, pretrained)
         self.head = MemoryHead(classes, last, past_frames, key_channels, value_channels, head_channels)
         # The authors' auxiliary head is half as wide (256) as the main one (512).
         self.auxiliary = _classifier(middle, head_channels // 2, classes) if auxiliary else None
 
-    def forward(self, clip: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, clip: Tensor, path: int = 0) -> tuple[Tensor, ...]:
         """Logits `[B, C, H, W]` of the current frame; in training those of the auxiliary head follow.
 
         `clip` is `float32 [B, T + 1, 3, H, W]`, normalised RGB, the oldest frame first and the current one last.
+        There is one way through the network: `path` is 0.
         """
         size = clip.shape[-2:]
         middle, current = self.backbone(clip[:, -1])

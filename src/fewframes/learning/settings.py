@@ -1,0 +1,92 @@
+"""How to train: the settings of a training, checked, and those that the published networks were trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fewframes.core.errors import UserError
+
+HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256")
+"""Settings that change how a training runs, never what comes out."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train; the defaults are TMANet's published ones for Cityscapes, with the paper's 40,000 iterations.
+
+    `network` is what `build_network` takes. `crop` is height and width in pixels, `scale` the range of the
+    random factor on the image's size, `momentum` SGD's. The learning rate falls from `lr` to `min_lr` with
+    the power `power` of the share left; over the first `warmup` iterations it rises to `lr` from a thousandth of it,
+    exponentially, and the fall starts after them. `decay_all`: whether weight decay is on biases and on the weights of
+    norms too. `step_unused`: whether weights that a step did not use still follow their momentum and decay.
+    `loss`: `cross_entropy` or, of the hardest pixels, `ohem`. `ignore_in_loss_mean`: false divides the summed
+    cross-entropy by all pixels (as TMANet does), true by the labelled ones. Samples that fit into `cache_mb` MiB are
+    held decoded; where they do not, `workers` processes make the batches (0: this one does). `pretrained_sha256` is
+    what the file `network["pretrained"]` must be; empty takes any.
+    """
+
+    network: Mapping[str, Any]
+    iterations: int = 40_000
+    batch_size: int = 8
+    crop: tuple[int, int] = (769, 769)
+    scale: tuple[float, float] = (0.5, 2.0)
+    flip: bool = True
+    photometric: bool = True
+    optimiser: str = "sgd"
+    lr: float = 0.01
+    min_lr: float = 1e-4
+    power: float = 0.9
+    warmup: int = 0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_all: bool = True
+    step_unused: bool = False
+    loss: str = "cross_entropy"
+    aux_weight: float = 0.4
+    ignore_in_loss_mean: bool = False
+    checkpoint_every: int = 500
+    workers: int = 2
+    cache_mb: float = 512
+    pretrained_sha256: str | None = None
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any]) -> TrainingSettings:
+        """From plain (JSON) settings; raises `UserError` that names a missing, unknown or impossible one."""
+        unknown = sorted(settings.keys() - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise UserError(f"training.{unknown[0]} is no setting of a training: remove it or mend its spelling.")
+        if "network" not in settings:
+            raise UserError("training.network is missing: name the network to train.")
+        pairs = {key: tuple(settings[key]) for key in ("crop", "scale") if key in settings}
+        parsed = cls(**{**settings, **pairs})
+        for key in ("iterations", "batch_size", "checkpoint_every"):
+            if getattr(parsed, key) < 1:
+                raise UserError(f"training.{key} is {getattr(parsed, key)}: it must be at least 1.")
+        if len(parsed.crop) != 2 or min(parsed.crop) < 1:
+            raise UserError(f"training.crop is {list(parsed.crop)}: give height and width in pixels.")
+        if len(parsed.scale) != 2 or not 0 < parsed.scale[0] <= parsed.scale[1]:
+            raise UserError(f"training.scale is {list(parsed.scale)}: give the smallest and the largest factor.")
+        if parsed.pretrained_sha256 and not parsed.network.get("pretrained"):
+            raise UserError("training.pretrained_sha256 is given without network.pretrained: name the file it is of.")
+        for key, choices in (("optimiser", ("sgd", "adamw")), ("loss", ("cross_entropy", "ohem"))):
+            if getattr(parsed, key) not in choices:
+                raise UserError(f"training.{key} is '{getattr(parsed, key)}': choose {' or '.join(choices)}.")
+        if not 0 <= parsed.warmup < parsed.iterations:
+            raise UserError(f"training.warmup is {parsed.warmup}: give 0 or more, and less than training.iterations.")
+        return parsed
+
+    def rate_at(self, iteration: int) -> float:
+        """The learning rate, by iteration from 0."""
+        if iteration < self.warmup:
+            # Exponentially from a thousandth (TDNet's published code).
+            return float(self.lr * 1000 ** (iteration / self.warmup - 1))
+        left = 1 - (iteration - self.warmup) / (self.iterations - self.warmup)
+        return float((self.lr - self.min_lr) * left**self.power + self.min_lr)
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What the trained weights depend on, as plain data."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in HOUSEKEEPING}
