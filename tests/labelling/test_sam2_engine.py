@@ -345,7 +345,7 @@ def test_configurations_that_are_none_are_refused(tmp_path, text, reason):
 
 
 def test_an_unknown_configuration_is_refused():
-    with pytest.raises(UserError, match=r"no SAM 2 configuration 'sam3': name small, sam2.1_hiera_t"):
+    with pytest.raises(UserError, match=r"no SAM 2 configuration 'sam3': name compact, small, sam2.1_hiera_t"):
         model_config("sam3")
 
 
