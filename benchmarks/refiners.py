@@ -7,8 +7,8 @@ as
     python benchmarks/refiners.py [--methods NAME ...] [--settings JSON] [--camvid FOLDER] [--every N] [--width W]
 
 where FOLDER holds `train/` and `trainannot/`; the environment variable FEWFRAMES_CAMVID names it too, and `--settings`
-has settings by method, for trials. SAM is ours (`compact`). The published figures are of `--every 1`. IoU is over all
-true pixels, the unlabelled counted wrong. The means over the classes that are refined are printed last.
+has settings by method: those that run a network need weights there. The published figures are of `--every 1`. IoU is
+over all true pixels, the unlabelled counted wrong. The means over the classes that are refined are printed last.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from fewframes.core.labels import IGNORE, ClassTable, load_class_table
 from fewframes.datasets import index
 from fewframes.datasets.source import Source
 from fewframes.datasets.toycity import ToyCitySettings, write_toycity
-from fewframes.labelling.models.checkpoint import PACKAGES
 from fewframes.labelling.refinement import METHODS
 from fewframes.labelling.refinement.driver import refine_shard
 from fewframes.labelling.refinementquality import REFINED, write_refinement_quality
@@ -98,9 +97,8 @@ def measure(
     tables, lines = {}, []
     for method, settings in methods.items():
         labels, table = folder / f"{method}.labels.csv", folder / f"{method}.csv"
-        weights = {"weights": "compact"} if f"refinement.{method}" in PACKAGES else {}
         began = time.process_time()
-        refine_shard(folder / "shard.csv", method, weights | settings, root, classes, folder / method, labels)
+        refine_shard(folder / "shard.csv", method, settings, root, classes, folder / method, labels)
         milliseconds = 1000 * (time.process_time() - began) / len(clips)
         write_refinement_quality(method, labels, clips, root, folder / method, classes, table)
         rows = tables[method] = {row["class"]: row for row in read_csv(table, ("class",))}
@@ -120,7 +118,7 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=METHODS, help="such as grabcut sam_box")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["grabcut", "none"])
     parser.add_argument("--settings", type=json.loads, default={}, help='such as {"sam_box": {"box_margin": 0.2}}')
     parser.add_argument("--camvid", type=Path, default=CAMVID, help="folder of train/ and trainannot/")
     parser.add_argument("--every", type=int, default=10, help="take every n-th still of CamVid")

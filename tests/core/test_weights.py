@@ -9,6 +9,7 @@ import pytest
 
 from fewframes.core import weights
 from fewframes.core.errors import UserError
+from fewframes.core.fetching import fetch
 from fewframes.core.weights import Published, check_weights, examine, published, registry, resolve
 
 BYTES = b"numbers" * 1000
@@ -194,3 +195,21 @@ def test_weights_of_another_checksum_are_refused(tmp_path):
         check_weights(path, "0" * 64)
     with pytest.raises(UserError, match=r"absent.pt cannot be read .No such file"):
         check_weights(tmp_path / "absent.pt", "")
+
+
+def test_shipped_weights_need_no_fetching_and_are_what_they_must_be(tmp_path, monkeypatch):
+    content = b"ours"
+    entry = Published("sam2_ours", "", 4, hashlib.sha256(content).hexdigest(), "Apache-2.0", "sam2", "compact")
+    monkeypatch.setitem(weights.registry(), "sam2_ours", entry)
+    monkeypatch.setattr(weights, "_SHIPPED", tmp_path / "shipped")
+    with pytest.raises(UserError, match="comes with Fewframes: install it again"):
+        fetch("sam2_ours", tmp_path / "weights")
+    (tmp_path / "shipped").mkdir()
+    path = tmp_path / "shipped" / "sam2_ours.safetensors"
+    path.write_bytes(content)
+    assert fetch("sam2_ours", tmp_path / "weights") == path
+    assert resolve("sam2_ours", tmp_path / "weights").verified
+    assert [p.name for p in path.parent.iterdir()] == [path.name], "nothing is noted in the installation"
+    path.write_bytes(b"other")
+    with pytest.raises(UserError, match="is not the file that comes with Fewframes"):
+        resolve("sam2_ours", tmp_path / "weights")

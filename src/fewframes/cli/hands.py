@@ -61,11 +61,11 @@ def fetch(name: str, folder: Path, sha256: str) -> None:
 @click.option(
     "--camvid", type=options.PATH, help="CamVid's folder, to learn from its photographs too (non-commercial)."
 )
-@click.option("--photographs", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Their share.")
+@click.option("--photographs", type=click.FloatRange(0, 1), help="Their share, 0.3 where --camvid is given alone.")
 @click.option("--share", type=click.FloatRange(0, min_open=True), default=1.0, help="Of the iterations, for trials.")
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="That share every batch.")
 def train_compact(
-    model: str, folder: Path, camvid: Path | None, photographs: float, share: float, processes: int
+    model: str, folder: Path, camvid: Path | None, photographs: float | None, share: float, processes: int
 ) -> None:
     """Train the compact SAM or SAM 2 that Fewframes ships, anew, in FOLDER; an interrupted training goes on.
 
@@ -73,6 +73,8 @@ def train_compact(
     """
     from fewframes.labelling.compact.recipes import train_compact as train
 
+    if photographs is None:
+        photographs = 0.3 if camvid else 0.0
     click.echo(train(model, folder, share=share, processes=processes, camvid=camvid, photographs=photographs))
 
 

@@ -20,13 +20,7 @@ from fewframes.labelling.models import sam, sam2
 _PROMPTED_EVERY = 6
 """Every so many batches, SAM 2 answers prompts in single frames in place of following objects."""
 
-_SAM2 = (
-    Phase(5000, 128, 16, 2),
-    Phase(2000, 128, 12, 4),
-    Phase(2000, 256, 6, 3),
-    Phase(600, 256, 4, 6),
-    Phase(400, 512, 2, 4),
-)
+_SAM2 = (Phase(4000, 128, 12, 2), Phase(1500, 128, 8, 4), Phase(2000, 256, 4, 3))
 _SAM = (Phase(3000, 128, 16, 1), Phase(2500, 256, 6, 1))
 SCHEDULES: Mapping[str, Schedule] = {"sam2": Schedule(_SAM2, rate=8e-4), "sam": Schedule(_SAM, rate=8e-4)}
 """By model: small pictures first, of which a processor sees many, larger and longer clips later."""
@@ -46,12 +40,10 @@ def train_compact(
 ) -> Path:
     """Train `sam` or `sam2`; the file of weights, safetensors in 16 bits.
 
-    `share` shortens all phases, for trials. With `camvid`, CamVid's folder, that share of the clips are
-    `photographs`. See `train` for the rest, and what it raises.
+    `share` shortens all phases, for trials. That share of the clips are `photographs`, of `camvid`,
+    CamVid's folder. See `train` for the rest, and what it raises.
     """
-    sources = SOURCES[which]
-    if camvid is not None:
-        sources = replace(sources, camvid=camvid, photographs=photographs)
+    sources = replace(SOURCES[which], camvid=camvid, photographs=photographs)
     build = build_sam if which == "sam" else build_sam2
     state = train(build, sources, SCHEDULES[which].shortened(share), folder, processes)
     path = folder / f"{which}_compact.safetensors"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fewframes.labelling.compact import losses
 from fewframes.labelling.compact.prompting import box_corners, error_points, inside_points
+from fewframes.labelling.propagation.sam2.engine import remembered
 
 Rows = list[tuple[int, int]]
 """What is followed: clip of the batch and id."""
@@ -47,7 +48,7 @@ class VideoTask:
         vision = [self._vision(levels, positions, rows, t) for t in range(length)]
         truth = torch.stack([ids[clip] == number for clip, number in rows]).float()
         memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-        memory["cond_frame_outputs"][0] = self._remembered(vision[0], truth[:, 0])
+        memory["cond_frame_outputs"][0] = remembered(self._model, truth[:, :1], vision[0])
         masks, presence, seen = [], [], []
         for t in range(1, length):
             memory["non_cond_frame_outputs"][t] = self._model.track_step(
@@ -126,27 +127,6 @@ class VideoTask:
             ],
             "feat_sizes": [tuple(p.shape[-2:]) for p in positions],
         }
-
-    def _remembered(self, vision: Mapping[str, Any], masks: Tensor) -> dict[str, Any]:
-        """The first frame as the official predictor remembers it: from its mask at a quarter of the resolution."""
-        out: dict[str, Any] = self._model.track_step(
-            frame_idx=0,
-            is_init_cond_frame=True,
-            point_inputs=None,
-            mask_inputs=masks[:, None],
-            output_dict={"cond_frame_outputs": {}, "non_cond_frame_outputs": {}},
-            num_frames=1,
-            run_mem_encoder=False,
-            **vision,
-        )
-        out["maskmem_features"], out["maskmem_pos_enc"] = self._model._encode_new_memory(
-            current_vision_feats=vision["current_vision_feats"],
-            feat_sizes=vision["feat_sizes"],
-            pred_masks_high_res=F.interpolate(out["pred_masks"], masks.shape[-2:], mode="bilinear"),
-            object_score_logits=out["object_score_logits"],
-            is_mask_from_pts=True,
-        )
-        return out
 
     def _likeness(self, levels: list[Tensor], pieces: Tensor) -> Tensor:
         """The encoder's own loss, from the first frame to the second and to the last."""

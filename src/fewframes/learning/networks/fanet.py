@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
+from fewframes.learning.networks.state import read_state
 
 SLOPE = 0.01
 """Of the leaky ReLU after a batch norm (the authors' code)."""
@@ -162,13 +162,8 @@ def load_resnet18(path: Path, *backbones: nn.Module) -> None:
     ResNet-18 has, or that holds more than the classifier: weights of a deeper ResNet have all these names too.
     """
     try:
-        state: dict[str, Tensor] = (
-            safetensors.torch.load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
         # A plain dictionary: without the version of its batch norms, torch forgives old files their missing counters.
-        state = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIER)}
+        state = {key: value for key, value in read_state(path).items() if not key.startswith(_CLASSIFIER)}
         for backbone in backbones:
             missing, unknown = backbone.load_state_dict(state, strict=False)
             odd = [key for key in missing if not key.startswith(_UNTRAINED)] + unknown

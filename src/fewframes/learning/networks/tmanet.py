@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
+from fewframes.learning.networks.state import read_state
 
 _DROPOUT = 0.1
 """Share of channels dropped before each classifier (authors' configuration)."""
@@ -142,11 +142,7 @@ def build_backbone(name: str, output_stride: int, pretrained: str | None) -> tup
 def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     """Load a timm classifier's weights file (safetensors, or a state dictionary of PyTorch) into its backbone."""
     try:
-        state = (
-            safetensors.torch.load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        state = read_state(path)
         wanted = backbone.state_dict()
         # The file holds the classifier too, which the backbone lacks; nothing of the backbone may be missing.
         backbone.load_state_dict({key: state[key] for key in wanted})

@@ -116,24 +116,7 @@ class Tracker:
         """Take the objects' masks in the key frames for what the model has seen so far, and remember them."""
         side, device = self._model.image_size, self._device
         masks = torch.cat([squared_masks(tasks[p.run.task].objects, p.first, p.last, side, device) for p in pieces])
-        out: dict[str, Any] = self._model.track_step(
-            frame_idx=0,
-            is_init_cond_frame=True,
-            point_inputs=None,
-            mask_inputs=masks,
-            output_dict={"cond_frame_outputs": {}, "non_cond_frame_outputs": {}},
-            num_frames=1,
-            run_mem_encoder=self._key_memory == "full",
-            **vision,
-        )
-        if self._key_memory == "official":
-            out["maskmem_features"], out["maskmem_pos_enc"] = self._model._encode_new_memory(
-                current_vision_feats=vision["current_vision_feats"],
-                feat_sizes=vision["feat_sizes"],
-                pred_masks_high_res=F.interpolate(out["pred_masks"], masks.shape[-2:], mode="bilinear"),
-                object_score_logits=out["object_score_logits"],
-                is_mask_from_pts=True,
-            )
+        out = remembered(self._model, masks, vision, self._key_memory)
         bank.add(0, rows.start, out)
         return out
 
@@ -220,6 +203,32 @@ class Tracker:
             )
         self._batch = batch // 2
         torch.cuda.empty_cache()
+
+
+def remembered(model: Any, masks: Tensor, vision: Mapping[str, Any], key_memory: str = "official") -> dict[str, Any]:
+    """What a model keeps of a key frame, given its objects' masks there, `float32 [N, 1, S, S]`, 0 or 1.
+
+    `vision` is what each row sees, as `track_step` takes it; `key_memory` as in `Tracker`.
+    """
+    out: dict[str, Any] = model.track_step(
+        frame_idx=0,
+        is_init_cond_frame=True,
+        point_inputs=None,
+        mask_inputs=masks,
+        output_dict={"cond_frame_outputs": {}, "non_cond_frame_outputs": {}},
+        num_frames=1,
+        run_mem_encoder=key_memory == "full",
+        **vision,
+    )
+    if key_memory == "official":
+        out["maskmem_features"], out["maskmem_pos_enc"] = model._encode_new_memory(
+            current_vision_feats=vision["current_vision_feats"],
+            feat_sizes=vision["feat_sizes"],
+            pred_masks_high_res=F.interpolate(out["pred_masks"], masks.shape[-2:], mode="bilinear"),
+            object_score_logits=out["object_score_logits"],
+            is_mask_from_pts=True,
+        )
+    return out
 
 
 def _unclaimed(number: int, task: Task) -> Iterator[Tracked]:
