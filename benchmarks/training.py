@@ -1,77 +1,158 @@
-"""Training: samples a second from disk to batch, and seconds a step, each beside the plain way in the same process.
+"""Training and evaluation: each figure beside the plain way's, in the same process.
 
-The plain way makes a sample with Pillow and NumPy (decode, scale the whole image, crop, mirror, colours, normalise)
-and trains in PyTorch's default layout with cross-entropy over maps. Run it with `--threads 1` for the demo's
-conditions. The ratio, plain time over ours, is printed last.
+- Samples a second, from disk to batch, of two frames of 2048x1024 cropped to 769x769, by two workers each. The plain
+  way is Pillow and torchvision's transforms on its images: decode, convert ids, scale the whole frame, crop (again
+  while one class covers nearly all), mirror, change colours, convert, normalise, pad. Ours is measured twice: as a GPU
+  is fed, which normalises the batch itself, and with all done on the processor.
+- Milliseconds to count an image's pixels by true and predicted class. The plain way is what cityscapesScripts'
+  evaluator does where its Cython part is not compiled: one number a pixel for the pair of ids, `np.unique` over them,
+  a loop over the distinct ones. How long NumPy takes to sort depends on its version and on the processor.
+- Milliseconds a step of the demo's network, against PyTorch's default layout and cross-entropy over maps.
+
+Run it with `--threads 1` for the demo's conditions. The ratios, plain time over ours, are printed last.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
 
 from fewframes.core.labels import load_class_table
+from fewframes.core.metrics import confusion_matrix
 from fewframes.learning.augmentation import MEAN, STD, Augmentation
+from fewframes.learning.feeding import feed, sent
+from fewframes.learning.losses import total_loss
 from fewframes.learning.networks import build_network
-from fewframes.learning.samples import Sample, SampleReader
-from fewframes.learning.training import TrainingSettings, total_loss, use_threads
+from fewframes.learning.samples import Batches, Sample, SampleReader
+from fewframes.learning.settings import TrainingSettings
+from fewframes.learning.training import use_threads
 
 HEIGHT, WIDTH, CROP = 1024, 2048, 769
+BATCH, BATCHES, WORKERS = 8, 4, 2
 
 
 def write_street(folder: Path) -> Sample:
-    """Two frames of Cityscapes' size that compress about like photographs, and a label."""
+    """Two frames of Cityscapes' size that compress as its photographs do (2.1 MB of PNG), and a label."""
     rng = np.random.default_rng(0)
     for name in ("past.png", "now.png"):
-        coarse = rng.integers(0, 256, (HEIGHT // 16, WIDTH // 16, 3), dtype=np.uint8)
-        image = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-        noisy = np.clip(image + rng.normal(0, 2, image.shape), 0, 255).astype(np.uint8)
-        Image.fromarray(noisy).save(folder / name)
+        image = np.full((HEIGHT, WIDTH, 3), 110, np.float32)
+        for cell in (256, 64, 16, 4):  # structure of every size, the larger the stronger
+            coarse = rng.normal(0, 2.2 * cell**0.5, (HEIGHT // cell, WIDTH // cell, 3)).astype(np.float32)
+            image += cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        image += 3 * cv2.GaussianBlur(rng.normal(0, 1, image.shape).astype(np.float32), (0, 0), 1)
+        Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(folder / name)
     label = np.kron(rng.integers(7, 34, (16, 32)), np.ones((64, 64))).astype(np.uint8)
     Image.fromarray(label).save(folder / "label.png")
     return Sample("street", 0, "fine", "now.png", ("past.png",), "label.png", "")
 
 
-def plain_sample(
-    folder: Path, sample: Sample, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """A sample the straightforward way; its crop is not drawn again, which favours it."""
-    factor = rng.uniform(0.5, 2.0)
-    size = (int(WIDTH * factor + 0.5), int(HEIGHT * factor + 0.5))
-    x, y = (int(rng.integers(max(0, side - CROP) + 1)) for side in size)
-    box, mirrored = (x, y, x + min(CROP, size[0]), y + min(CROP, size[1])), rng.random() < 0.5
+class PlainSamples(Dataset[tuple[Tensor, Tensor]]):
+    """Samples the straightforward way, of the same scales as ours."""
 
-    def view(image: Image.Image, how: Image.Resampling) -> Image.Image:
-        cut = image.resize(size, how).crop(box)
-        return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else cut
+    def __init__(self, folder: Path, sample: Sample, count: int) -> None:
+        self._folder, self._sample, self._count = folder, sample, count
+        ids = np.arange(256, dtype=np.uint8)
+        ids[:34] = load_class_table("cityscapes").to_train_ids(ids[:34], "")
+        self._train_ids = ids
 
-    clip = np.zeros((2, CROP, CROP, 3), np.float32)
-    target = np.full((CROP, CROP), 255, np.uint8)
-    shape = (box[3] - box[1], box[2] - box[0])
-    target[: shape[0], : shape[1]] = np.asarray(view(Image.open(folder / sample.label), Image.Resampling.NEAREST))
-    for slot, path in enumerate((*sample.memory, sample.image)):
-        image = view(Image.open(folder / path).convert("RGB"), Image.Resampling.BILINEAR)
-        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            if rng.random() < 0.5:
-                image = enhance(image).enhance(rng.uniform(0.5, 1.5))
-        if rng.random() < 0.5:
-            hue, saturation, value = image.convert("HSV").split()
-            turn = int(rng.integers(-18, 18))
-            hue = hue.point([(level + turn) % 256 for level in range(256)])
-            image = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
-        clip[slot, : shape[0], : shape[1]] = (np.asarray(image) - np.float32(MEAN)) / np.float32(STD)
-    return clip, target
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((0, 1, *divmod(index, BATCH)))
+        factor = rng.uniform(0.5, 2.0)
+        whole = [int(side * factor + 0.5) for side in (HEIGHT, WIDTH)]
+        size = [min(CROP, side) for side in whole]
+        mirrored = rng.random() < 0.5
+
+        def finished(pixels: Tensor, fill: int) -> Tensor:
+            turned = tv.hflip(pixels) if mirrored else pixels
+            return tv.pad(turned, [0, 0, CROP - size[1], CROP - size[0]], fill)
+
+        native = np.asarray(Image.open(self._folder / self._sample.label))
+        label = tv.resize(Image.fromarray(self._train_ids[native]), whole, InterpolationMode.NEAREST)
+        for _ in range(10):
+            corner = [int(rng.integers(side - part + 1)) for side, part in zip(whole, size, strict=True)]
+            target = tv.pil_to_tensor(tv.crop(label, *corner, *size))
+            counts = torch.bincount(target.flatten(), minlength=256)[:255]
+            if (counts > 0).sum() > 1 and counts.max() < 0.75 * counts.sum():
+                break
+        frames = []
+        for path in (*self._sample.memory, self._sample.image):
+            image = tv.resize(Image.open(self._folder / path).convert("RGB"), whole, InterpolationMode.BILINEAR)
+            image = self._recoloured(tv.crop(image, *corner, *size), rng)
+            pixels = tv.to_dtype(tv.pil_to_tensor(image), torch.float32, scale=True)
+            frames.append(finished(tv.normalize(pixels, [m / 255 for m in MEAN], [s / 255 for s in STD]), 0))
+        return torch.stack(frames), finished(target, 255)[0]
+
+    def _recoloured(self, image: Any, rng: np.random.Generator) -> Any:
+        brightness, contrast, saturation, hue, contrast_first = rng.random(5) < 0.5
+        if brightness:
+            image = tv.adjust_brightness(image, rng.uniform(1 - 32 / 255, 1 + 32 / 255))
+        if contrast and contrast_first:
+            image = tv.adjust_contrast(image, rng.uniform(0.5, 1.5))
+        if saturation:
+            image = tv.adjust_saturation(image, rng.uniform(0.5, 1.5))
+        if hue:
+            image = tv.adjust_hue(image, rng.uniform(-0.1, 0.1))
+        if contrast and not contrast_first:
+            image = tv.adjust_contrast(image, rng.uniform(0.5, 1.5))
+        return image
+
+
+def taken(loader: Iterable[Any]) -> None:
+    """Take all batches of a loader, as a training does that waits for nothing else."""
+    for frames, labels, *_ in loader:
+        assert frames.shape[:2] == (BATCH, 2) and len(labels) == BATCH
+
+
+def loaders(folder: Path) -> dict[str, Callable[[], None]]:
+    """From a manifest's samples to batches, our ways and the plain one."""
+    sample = write_street(folder)
+    augment = Augmentation((CROP, CROP), (0.5, 2.0), flip=True, photometric=True)
+    reader = SampleReader(folder, folder, load_class_table("cityscapes"))
+    batches = Batches([sample], reader, augment, BATCH, seed=0)
+    plain = PlainSamples(folder, sample, BATCH * BATCHES)
+    return {
+        "for a GPU": lambda: taken(sent(batches, range(BATCHES), WORKERS)),
+        "for a processor": lambda: taken(feed(batches, range(BATCHES), WORKERS, torch.device("cpu"))),
+        "plain": lambda: taken(DataLoader(plain, batch_size=BATCH, num_workers=WORKERS)),
+    }
+
+
+def counters() -> dict[str, Callable[[], object]]:
+    """Ours and the plain way of counting a prediction that is wrong in 5 % of pixels, strewn."""
+    rng = np.random.default_rng(0)
+    truth = np.kron(rng.integers(0, 19, (16, 32)), np.ones((64, 64))).astype(np.uint8)
+    prediction = np.where(rng.random(truth.shape) < 0.05, rng.integers(0, 19, truth.shape), truth).astype(np.uint8)
+
+    def plain() -> NDArray[np.int64]:
+        confusion = np.zeros((19, 19), np.int64)
+        base = int(max(truth.max(), prediction.max())) + 1
+        pairs, counts = np.unique(truth.astype(np.int32) * base + prediction, return_counts=True)
+        for pair, count in zip(pairs, counts, strict=True):
+            confusion[int(pair) // base, int(pair) % base] += count
+        return confusion
+
+    np.testing.assert_array_equal(confusion_matrix(truth, prediction, 19)[:, :19], plain())
+    return {"ours": lambda: confusion_matrix(truth, prediction, 19), "plain": plain}
 
 
 def demo_step(plain: bool) -> Callable[[], None]:
@@ -101,40 +182,50 @@ def demo_step(plain: bool) -> Callable[[], None]:
     return step
 
 
-def compare(name: str, ours: Callable[[], object], plain: Callable[[], object], rounds: int) -> float:
-    """Time both by turns, after one round each to warm up; prints the medians and returns plain over ours."""
-    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+def processor_seconds() -> float:
+    """Processor time of this process and of those that it started and that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def compare(name: str, works: dict[str, Callable[[], object]], rounds: int, items: int = 1) -> str:
+    """Time them by turns, after one round to warm up, and print the medians an item.
+
+    Returns the plain way's time over each other's by the clock and, for machines with other work, by the
+    processors' time.
+    """
+    taken: dict[str, list[tuple[float, float]]] = {key: [] for key in works}
     for turn in range(rounds + 1):
-        for key, work in (("ours", ours), ("plain", plain)):
-            started = time.perf_counter()
+        for key, work in works.items():
+            clock, processor = time.perf_counter(), processor_seconds()
             work()
             if turn:
-                seconds[key].append(time.perf_counter() - started)
-    medians = {key: statistics.median(values) for key, values in seconds.items()}
-    print(f"{name}: ours {medians['ours'] * 1e3:.0f} ms, plain {medians['plain'] * 1e3:.0f} ms")
-    return medians["plain"] / medians["ours"]
+                taken[key].append((time.perf_counter() - clock, processor_seconds() - processor))
+    medians = {
+        key: [statistics.median(column) / items for column in zip(*pairs, strict=True)] for key, pairs in taken.items()
+    }
+    for key, (clock, processor) in medians.items():
+        print(
+            f"{name}, {key}: {clock * 1e3:.1f} ms ({1 / clock:.1f} a second), {processor * 1e3:.1f} ms of a processor"
+        )
+    plain = medians.pop("plain")
+    ratios = (f"{key} {plain[0] / m[0]:.2f} ({plain[1] / m[1]:.2f})" for key, m in medians.items())
+    return f"{name}: {', '.join(ratios)}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     use_threads(options.threads)
-    augment = Augmentation((CROP, CROP), (0.5, 2.0), flip=True, photometric=True)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sample = write_street(folder)
-        reader = SampleReader(folder, folder, load_class_table("cityscapes"))
-        rng, plain_rng = np.random.default_rng(0), np.random.default_rng(0)
-        of_sample = compare(
-            "a sample of two 2048x1024 frames, from disk, cropped to 769x769",
-            lambda: augment(*reader(sample), rng),
-            lambda: plain_sample(folder, sample, plain_rng),
-            options.rounds,
-        )
-    of_step = compare("a step of the demo's network", demo_step(plain=False), demo_step(plain=True), options.rounds)
-    print(f"threads {options.threads}; plain over ours: sample {of_sample:.2f}, step {of_step:.2f}")
+        ratios = [compare("a sample", loaders(Path(name)), max(1, options.rounds // 4), BATCH * BATCHES)]
+    ratios.append(compare(f"counting an image with NumPy {np.__version__}", counters(), options.rounds))
+    steps = {"ours": demo_step(plain=False), "plain": demo_step(plain=True)}
+    ratios.append(compare("a step of the demo's network", steps, options.rounds))
+    print(f"threads {options.threads}; the plain way's time over ours by the clock (by processor time)")
+    print("\n".join(ratios))
 
 
 if __name__ == "__main__":

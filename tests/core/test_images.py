@@ -2,6 +2,9 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from fewframes.core.errors import UserError
@@ -97,3 +100,40 @@ def test_a_damaged_chunk_is_named(tmp_path, chunk):
         read_label(path)
     except UserError as error:
         assert "a.png" in str(error)
+
+
+pictures = st.sampled_from([(), (3,)]).flatmap(
+    lambda channels: hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda s: s + channels))
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pictures, st.integers(1, 50), st.sampled_from(["plain", "transparent", "profile"]))
+def test_decoding_equals_pillows_down_to_the_rows_asked_for(tmp_path_factory, picture, rows, kind):
+    path = tmp_path_factory.getbasetemp() / "picture.png"
+    clear = {"transparency": 7 if picture.ndim == 2 else (1, 2, 3)}
+    Image.fromarray(picture).save(path, **{"plain": {}, "transparent": clear, "profile": {"icc_profile": b"x"}}[kind])
+    rgb = np.asarray(Image.open(path).convert("RGB"))
+    assert np.array_equal(read_image(path), rgb)
+    top = read_image(path, rows)
+    assert top.shape == rgb.shape and np.array_equal(top[:rows], rgb[:rows])
+    if picture.ndim == 2:
+        assert np.array_equal(read_label(path), picture)
+
+
+def test_rows_that_nobody_asks_for_are_not_decoded(tmp_path):
+    noise = np.random.default_rng(0).integers(1, 255, (64, 64, 3), dtype=np.uint8)
+    path = saved(tmp_path / "a.png", noise)
+    assert not read_image(path, 20)[20:].any()
+    assert np.array_equal(read_image(saved(tmp_path / "a.bmp", noise), 20), noise)  # a format without a quick way
+
+
+def test_what_the_quick_decoder_refuses_pillow_decides(tmp_path):
+    path = saved(tmp_path / "a.png", np.full((4, 6, 3), 9, np.uint8))
+    path.write_bytes(path.read_bytes()[:-8])  # the closing chunk is cut, all pixels are there
+    assert np.array_equal(read_image(path), np.asarray(Image.open(path)))
+    data = bytearray(path.read_bytes())
+    data[50] ^= 16  # among the pixels
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.png is damaged"):
+        read_image(path)

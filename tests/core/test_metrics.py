@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from fewframes.core import metrics
 from fewframes.core.errors import UserError
 from fewframes.core.metrics import (
     BOUNDARY_SHARE,
@@ -65,6 +66,26 @@ def test_every_valid_pixel_is_counted_once(pair: tuple[np.ndarray, np.ndarray]) 
     np.testing.assert_array_equal(
         confusion, confusion_matrix(truth[::-1], prediction[::-1], CLASSES), "the order of pixels is nothing"
     )
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs, st.integers(1, 9))
+def test_counting_in_parts_is_counting(pair: tuple[np.ndarray, np.ndarray], at_once: int) -> None:
+    truth, prediction = pair
+    loop = np.zeros((CLASSES, CLASSES + 1), np.int64)
+    for t, p in zip(truth.ravel(), prediction.ravel(), strict=True):
+        if t != 255:
+            loop[t, min(p, CLASSES)] += 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "_COUNTED_AT_ONCE", at_once)
+        np.testing.assert_array_equal(confusion_matrix(truth, prediction, CLASSES), loop)
+
+
+def test_pixels_picked_from_an_image_are_counted_too() -> None:
+    truth, prediction = np.full((4, 6), 1, np.uint8), np.full((4, 6), 2, np.uint8)
+    assert confusion_matrix(truth[::2, ::3], prediction[1::2, 1::3], 3)[1, 2] == 4
+    assert confusion_matrix(truth[truth == 1], prediction[truth == 1], 3)[1, 2] == 24
+    assert confusion_matrix(truth[truth == 0], prediction[truth == 0], 3).sum() == 0
 
 
 def test_unclaimed_pixels_are_misses_unless_only_claimed_ones_count() -> None:

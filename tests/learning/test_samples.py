@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fewframes.core.clips import LABEL_COLUMNS, Clip
 from fewframes.core.errors import UserError
+from fewframes.core.files import ContentHashes, write_csv
 from fewframes.core.labelfile import Layer, write_label_file
+from fewframes.experiments.corrected import Corrected
+from fewframes.experiments.manifests import Labels, Pick, write_manifest
 from fewframes.learning.augmentation import Augmentation
 from fewframes.learning.samples import Batches, Sample, SampleReader, read_manifest
 
@@ -20,8 +24,10 @@ def reader_of(tiny) -> SampleReader:
 
 def test_a_manifest_is_read_in_its_order(tiny) -> None:
     samples = read_manifest(tiny.manifest)
-    assert samples[0] == Sample("clip0", 0, "fine", "0.png", ("0_past.png",), "0_label.png", "f0")
-    assert samples[1] == Sample("clip1", 10, "pseudo:flow", "1.png", ("1_past.png",), "flow/1.h5", "f1")
+    assert samples[0] == Sample("clip0", 0, "fine", "0.png", ("0_past.png",), "0_label.png", samples[0].fingerprint)
+    again = samples[1].fingerprint
+    assert samples[1] == Sample("clip1", 10, "pseudo:flow", "1.png", ("1_past.png",), "flow/1.h5", again)
+    assert len({s.fingerprint for s in samples}) == len(samples)
     assert [s.in_label_file for s in samples] == [False, True, False, True, False]
 
 
@@ -86,6 +92,42 @@ def test_missing_files_and_misfits_are_named(own_tiny) -> None:
         reader.check_files(samples)
 
 
+def written(tiny) -> tuple[list[Sample], ContentHashes]:
+    """A manifest as the experiments write it: of a fine label, a propagated one and one that a person corrected."""
+    hashes = ContentHashes(tiny.labels_root / "hashes", "test")
+    labels = tiny.labels_root / "labels.csv"
+    write_csv(labels, LABEL_COLUMNS, [("clip1", 10, "flow/1.h5", "f", "")])
+    picks = [
+        Pick(Clip("clip0", "train", "", "0.png", fine="0_label.png"), 0, "fine"),
+        Pick(Clip("clip1", "train", "", "key.png", frames="{frame}.png", key=-9, last=10), 10, "pseudo"),
+        Pick(Clip("clip2", "train", "", "2.png"), 0, "refined"),
+    ]
+    mended = Layer(reader_of(tiny).label(read_manifest(tiny.manifest)[2]), "").checksum
+    corrected = {("clip2", 0, "refined"): Corrected("2_label.png", mended, 1.0)}
+    write_manifest(tiny.manifest, picks, tiny.root, hashes, 1, {"pseudo": Labels("flow", labels)}, corrected)
+    return read_manifest(tiny.manifest), hashes
+
+
+def test_files_that_are_what_the_manifest_was_written_of_pass(own_tiny) -> None:
+    samples, hashes = written(own_tiny)
+    assert [sample.source for sample in samples] == ["fine", "pseudo:flow", "corrected-refined"]
+    reader_of(own_tiny).check_files(samples, hashes)
+
+
+@pytest.mark.parametrize("changed", ["0.png", "0_label.png", "1.png", "2_label.png", "flow/1.h5"])
+def test_a_changed_file_is_found_before_the_training_starts(own_tiny, changed: str) -> None:
+    samples, hashes = written(own_tiny)
+    if changed.endswith("h5"):
+        write_label_file(own_tiny.labels_root / changed, {10: Layer(np.zeros((48, 64), np.uint8), "another")}, {})
+    else:
+        pixels = np.asarray(Image.open(own_tiny.root / changed)).copy()
+        pixels[0, 0] = 4
+        Image.fromarray(pixels).save(own_tiny.root / changed)
+    reader_of(own_tiny).check_files(samples)
+    with pytest.raises(UserError, match=r"has changed since the manifest was written: run `snakemake` again"):
+        reader_of(own_tiny).check_files(samples, hashes)
+
+
 def test_every_epoch_is_a_permutation_of_its_own(tiny) -> None:
     samples = read_manifest(tiny.manifest)
     batches = Batches(samples, reader_of(tiny), PLAIN, size=2, seed=7)
@@ -112,6 +154,16 @@ def test_a_batch_depends_on_seed_and_iteration_alone(tiny) -> None:
     np.testing.assert_array_equal(labels, labels_again)
     assert not np.array_equal(frames, one[4][0])
     assert one.names(3) == [samples[one.index(3, slot)].image for slot in range(3)]
+
+
+def test_a_batch_is_made_without_the_rows_that_its_views_leave_out(tiny) -> None:
+    samples = read_manifest(tiny.manifest)
+    augment = Augmentation((16, 48), (1.0, 3.0), flip=True, photometric=True)
+    read, kept = (Batches(samples, reader_of(tiny), augment, size=5, seed=1) for _ in range(2))
+    assert kept._reader.keep(samples, megabytes=1)  # whole images
+    for iteration in range(4):
+        for made, again in zip(read.made(iteration), kept.made(iteration), strict=True):
+            np.testing.assert_array_equal(made, again)
 
 
 def test_reading_samples_needs_no_torch() -> None:

@@ -222,6 +222,7 @@ def test_samples_of_ignore_alone_train_without_harm(own_tiny, settings, tmp_path
         Image.fromarray(np.full((48, 64), 11, np.uint8)).save(own_tiny.root / f"{i}_label.png")
     fine = own_tiny.manifest.read_text().splitlines()
     own_tiny.manifest.write_text("\n".join(line for line in fine if "pseudo" not in line) + "\n")
+    own_tiny.sign()
     labelled = {**settings, "iterations": 2, "ignore_in_loss_mean": True}
     train(**own_tiny.arguments(), settings=labelled, seed=3, out=tmp_path / "o", checkpoints=tmp_path / "c")
     assert [row["loss"] for row in csv.DictReader((tmp_path / "o" / "log.csv").open())] == ["0.000000"] * 2

@@ -152,10 +152,15 @@ def write_manifest(
         else:
             label = clip.annotation(pick.kind)
             known_by, source = hashes.of(root / label), pick.kind
-        content = digest([hashes.of(root / f) for f in (image, *memory)], known_by)
+        content = sample_fingerprint([root / f for f in (image, *memory)], known_by, hashes)
         rows.append([clip.id, pick.offset, source, image, *memory, label, content])
     memories = [f"memory_{i + 1}" for i in range(past_frames)]
     write_csv(path, ["clip", "offset", "source", "image", *memories, "label", "fingerprint"], rows)
+
+
+def sample_fingerprint(images: Iterable[Path], known_by: str, hashes: ContentHashes) -> str:
+    """A digest of a sample's image and the frames before it (oldest first), and what its label is `known_by`."""
+    return digest([hashes.of(file) for file in images], known_by)
 
 
 def evaluation_picks(clips: Iterable[Clip], split: str) -> list[Pick]:

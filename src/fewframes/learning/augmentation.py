@@ -1,4 +1,4 @@
-"""What training sees of a sample: scaled, cropped, flipped, recoloured, normalised and padded.
+"""What training sees of a sample: scaled, cropped, flipped, recoloured and padded; and how pixels are normalised.
 
 The steps and their constants are those of TMANet's published configuration (`cityscapes_video_769x769`).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -28,7 +29,8 @@ _HUE = 18
 """In OpenCV's steps of two degrees."""
 
 _LEVELS = np.arange(256, dtype=np.float32)
-_NORMALISED = ((_LEVELS[:, None] - np.array(MEAN)) / np.array(STD)).astype(np.float32).reshape(1, 256, 3)
+NORMALISED = ((_LEVELS[:, None] - np.array(MEAN)) / np.array(STD)).astype(np.float32)
+"""What a network gets for the levels 0 to 255 of red, green and blue: `float32 [256, 3]`."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +42,8 @@ class Augmentation:
     flip: bool
     photometric: bool
 
-    def __call__(
-        self, frames: Sequence[NDArray[np.uint8]], label: NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Augment the frames of a sample, `uint8 [H, W, 3]` each, and its label, `uint8 [H, W]`.
-
-        Returns `float32 [frames, *crop, 3]`, normalised, and `uint8 [*crop]`. Geometry is shared by the
-        frames, colours are drawn for each by itself. What the image does not fill is 0 and ignored.
-        """
-        view = self._view(label, rng)
-        height, width = view.size
-        clip = np.zeros((len(frames), *self.crop, 3), np.float32)
-        target = np.full(self.crop, IGNORE, np.uint8)
-        target[:height, :width] = view.of(label, cv2.INTER_NEAREST)
-        for slot, frame in enumerate(frames):
-            image = view.of(frame, cv2.INTER_LINEAR)
-            clip[slot, :height, :width] = normalise(distort(image, rng) if self.photometric else image)
-        return clip, target
-
-    def _view(self, label: NDArray[np.uint8], rng: np.random.Generator) -> _View:
+    def view(self, label: NDArray[np.uint8], rng: np.random.Generator) -> View:
+        """Draw what is seen of a sample, whose label alone, `uint8 [H, W]`, has a say in it."""
         factor = rng.uniform(*self.scale)
         scaled = tuple(max(1, int(side * factor + 0.5)) for side in label.shape)
         size = (min(scaled[0], self.crop[0]), min(scaled[1], self.crop[1]))
@@ -66,14 +51,34 @@ class Augmentation:
         mirrored = self.flip and rng.random() < 0.5
         for _ in range(_CROP_DRAWS):
             corner = (int(rng.integers(scaled[0] - size[0] + 1)), int(rng.integers(scaled[1] - size[1] + 1)))
-            view = _View(corner, size, step, mirrored)
+            view = View(corner, size, step, mirrored)
             if _is_varied(view.of(label, cv2.INTER_NEAREST)):
                 break
         return view
 
+    def render(
+        self,
+        view: View,
+        frames: Sequence[NDArray[np.uint8]],
+        label: NDArray[np.uint8],
+        rng: np.random.Generator,
+        clip: NDArray[np.uint8],
+        target: NDArray[np.uint8],
+    ) -> None:
+        """Write what a view shows of the frames, RGB `[H, W, 3]` each, and of the label `[H, W]`; all `uint8`.
+
+        The frames go to `clip`, `[frames, *crop, 3]`, the label to `target`, `[*crop]`. Geometry is shared by the
+        frames, of which the view's `rows` alone are looked at; colours are drawn for each by itself. What the image
+        does not fill is ignored, and black.
+        """
+        _fill(target, view.of(label, cv2.INTER_NEAREST), IGNORE)
+        for canvas, frame in zip(clip, frames, strict=True):
+            seen = view.of(frame, cv2.INTER_LINEAR)
+            _fill(canvas, distort(seen, rng) if self.photometric else seen, 0)
+
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """A box (corner and size) in the scaled image, each of whose pixels is `step` source pixels, perhaps mirrored.
 
     It is resampled straight from the source: the rest of the scaled image is never computed.
@@ -84,7 +89,15 @@ class _View:
     step: tuple[float, float]
     mirrored: bool
 
+    @property
+    def rows(self) -> int:
+        """How many of an image's rows, from the top, the view depends on (or more than the image has)."""
+        (y, _), (height, _), (down, _) = self.corner, self.size, self.step
+        # The last pixel's centre, the row below it to interpolate with, and one for rounding.
+        return int((y + height - 0.5) * down - 0.5) + 3
+
     def of(self, image: NDArray[np.uint8], interpolation: int) -> NDArray[np.uint8]:
+        """The view of an image of the source's size, `uint8`, by one of OpenCV's interpolations."""
         # Pixel centres lie at halves, as in cv2.resize: source = (scaled + 0.5) * step - 0.5.
         (y, x), (height, width), (down, across) = self.corner, self.size, self.step
         if self.mirrored:
@@ -93,11 +106,6 @@ class _View:
         flags = interpolation | cv2.WARP_INVERSE_MAP
         result = cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(result, np.uint8)
-
-
-def normalise(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """RGB `uint8 [H, W, 3]` to `float32 [H, W, 3]` of ImageNet's mean and deviation."""
-    return np.asarray(cv2.LUT(image, _NORMALISED), np.float32)
 
 
 def distort(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -122,7 +130,42 @@ def _table(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
+def _fill(canvas: NDArray[np.uint8], seen: NDArray[np.uint8], beyond: int) -> None:
+    height, width = seen.shape[:2]
+    canvas[:height, :width] = seen
+    canvas[height:] = beyond
+    canvas[:height, width:] = beyond
+
+
 def _is_varied(label: NDArray[np.uint8]) -> bool:
     """Whether a crop has more than one class, and none covers nearly all that is labelled."""
-    counts = np.bincount(label.ravel(), minlength=IGNORE + 1)[:IGNORE]
+    counts = cv2.calcHist([label], [0], None, [IGNORE], [0, IGNORE]).astype(np.int64)
     return bool(np.count_nonzero(counts) > 1 and counts.max() < _LARGEST_SHARE * counts.sum())
+
+
+class Batch(NamedTuple):
+    """A batch as it travels: a quarter of the bytes that the network gets, who makes floats of them where it runs.
+
+    `frames` are RGB `uint8 [B, T + 1, h, w, 3]`, the oldest first, and `labels` `uint8 [B, h, w]`; `filled`,
+    `int64 [B, 2]`, are the height and width that the image fills from the top left, beyond which frames are 0 after
+    they are normalised.
+    """
+
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    filled: NDArray[np.int64]
+
+    def normalised(self) -> NDArray[np.float32]:
+        """The frames as the network gets them, `float32 [B, T + 1, h, w, 3]`."""
+        out = np.empty(self.frames.shape, np.float32)
+        for clip, frames, (height, width) in zip(out, self.frames, self.filled, strict=True):
+            for image, frame in zip(clip, frames, strict=True):
+                normalise(frame, image)
+            clip[:, height:] = 0
+            clip[:, :, width:] = 0
+        return out
+
+
+def normalise(image: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """RGB `uint8 [H, W, 3]` to `float32 [H, W, 3]` of ImageNet's mean and deviation, written to `out` if given."""
+    return np.asarray(cv2.LUT(image, NORMALISED[None], out), np.float32)

@@ -7,7 +7,7 @@ slot), never from a running state: batch 17,000 is the same whether the training
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 
 from fewframes.core.clips import Folder
 from fewframes.core.errors import UserError
-from fewframes.core.files import read_csv
+from fewframes.core.files import ContentHashes, read_csv
 from fewframes.core.images import image_size, read_image, read_label
-from fewframes.core.labelfile import read_label_layer
+from fewframes.core.labelfile import Layer, read_fingerprints, read_label_layer
 from fewframes.core.labels import IGNORE, ClassTable
-from fewframes.learning.augmentation import Augmentation
+from fewframes.experiments.manifests import sample_fingerprint
+from fewframes.learning.augmentation import Augmentation, Batch
 
 _COLUMNS = ("clip", "offset", "source", "image", "label", "fingerprint")
+_CORRECTED = "corrected-"
+"""How a row's source begins whose label a person corrected."""
 _ORDER, _SAMPLE = 0, 1
 """First key of the generators, so that no two uses share one."""
 
@@ -88,8 +91,16 @@ class SampleReader:
 
         Raises `UserError` where a file is absent or damaged, or a size or id does not fit.
         """
+        label = self.label(sample)
+        return self.frames(sample, label), label
+
+    def frames(self, sample: Sample, label: NDArray[np.uint8], rows: int | None = None) -> list[NDArray[np.uint8]]:
+        """The frames alone, of the size of `label`; with `rows`, what lies below so many may be 0 (see `read_image`).
+
+        Raises `UserError` where a file is absent or damaged, or of another size.
+        """
         paths = [*sample.memory, sample.image]
-        decoded = {path: self._image(path) for path in dict.fromkeys(paths)}
+        decoded = {path: self._image(path, rows) for path in dict.fromkeys(paths)}
         size = decoded[sample.image].shape
         for path, image in decoded.items():
             if image.shape != size:
@@ -97,43 +108,15 @@ class SampleReader:
                     f"{self._dataset_root / path} is {_sides(image)} pixels and {sample.image} of the same clip "
                     f"{_sides(decoded[sample.image])}: scale them to one size."
                 )
-        label = self._label(sample)
         if label.shape != size[:2]:
             raise UserError(
                 f"{self._label_path(sample)} is {_sides(label)} pixels and its image {sample.image} "
                 f"{_sides(decoded[sample.image])}: scale one to the other's size."
             )
-        return [decoded[path] for path in paths], label
+        return [decoded[path] for path in paths]
 
-    def check_files(self, samples: Iterable[Sample]) -> None:
-        """Raise `UserError` for the first file that is gone: better now than after hours of training."""
-        paths: dict[Path, None] = {}
-        for sample in samples:
-            paths.update({self._dataset_root / p: None for p in (*sample.memory, sample.image)})
-            paths[self._label_path(sample)] = None
-        for path in paths:
-            if not path.is_file():
-                raise UserError(
-                    f"{path} is named in the manifest and does not exist: restore it, or have the dataset looked at "
-                    "anew by `snakemake --forcerun prepare plan`."
-                )
-
-    def keep(self, samples: Sequence[Sample], megabytes: float) -> bool:
-        """Hold all samples decoded, if (by the first one's size) they fit; returns whether they do."""
-        images = {path for s in samples for path in (*s.memory, s.image)}
-        height, width = image_size(self._dataset_root / samples[0].image)
-        if (3 * len(images) + len(samples)) * height * width > megabytes * 2**20:
-            return False
-        for sample in samples:
-            self._images.update({path: self._image(path) for path in (*sample.memory, sample.image)})
-            self._labels[sample.label, sample.offset] = self._label(sample)
-        return True
-
-    def _image(self, path: str) -> NDArray[np.uint8]:
-        kept = self._images.get(path)
-        return read_image(self._dataset_root / path) if kept is None else kept
-
-    def _label(self, sample: Sample) -> NDArray[np.uint8]:
+    def label(self, sample: Sample) -> NDArray[np.uint8]:
+        """The label alone, `uint8 [H, W]` train ids; raises `UserError` where it is absent, damaged or of other ids."""
         kept = self._labels.get((sample.label, sample.offset))
         if kept is not None:
             return kept
@@ -145,6 +128,61 @@ class SampleReader:
         if ((label >= count) & (label != IGNORE)).any():
             raise UserError(f"{path} holds train ids beyond the {count} classes: delete it and run `snakemake` again.")
         return label
+
+    def check_files(self, samples: Iterable[Sample], hashes: ContentHashes | None = None) -> None:
+        """Raise `UserError` for the first file that is gone: better now than after hours of training.
+
+        With `hashes`, also for the first sample, as `read_manifest` has it, whose files are no longer those that the
+        manifest was written of.
+        """
+        samples = list(samples)
+        paths: dict[Path, None] = {}
+        for sample in samples:
+            paths.update({self._dataset_root / p: None for p in (*sample.memory, sample.image)})
+            paths[self._label_path(sample)] = None
+        for path in paths:
+            if not path.is_file():
+                raise UserError(
+                    f"{path} is named in the manifest and does not exist: restore it, or have the dataset looked at "
+                    "anew by `snakemake --forcerun prepare plan`."
+                )
+        if hashes is None:
+            return
+        read_once = functools.cache(read_fingerprints)
+        for sample in samples:
+            if self._fingerprint(sample, hashes, read_once) != sample.fingerprint:
+                raise UserError(
+                    f"{self._dataset_root / sample.image}, a frame before it or its label {self._label_path(sample)} "
+                    "has changed since the manifest was written: run `snakemake` again."
+                )
+
+    def _fingerprint(
+        self, sample: Sample, hashes: ContentHashes, layers_of: Callable[[Path], dict[int, tuple[str, str]]]
+    ) -> str:
+        """What a manifest written now would say of the sample."""
+        path = self._label_path(sample)
+        if sample.in_label_file:
+            known_by, _ = layers_of(path).get(sample.offset, ("", ""))
+        elif sample.source.startswith(_CORRECTED):
+            known_by = Layer(self.label(sample), "").checksum
+        else:
+            known_by = hashes.of(path)
+        return sample_fingerprint([self._dataset_root / p for p in (sample.image, *sample.memory)], known_by, hashes)
+
+    def keep(self, samples: Sequence[Sample], megabytes: float) -> bool:
+        """Hold all samples decoded, if (by the first one's size) they fit; returns whether they do."""
+        images = {path for s in samples for path in (*s.memory, s.image)}
+        height, width = image_size(self._dataset_root / samples[0].image)
+        if (3 * len(images) + len(samples)) * height * width > megabytes * 2**20:
+            return False
+        for sample in samples:
+            self._images.update({path: self._image(path) for path in (*sample.memory, sample.image)})
+            self._labels[sample.label, sample.offset] = self.label(sample)
+        return True
+
+    def _image(self, path: str, rows: int | None = None) -> NDArray[np.uint8]:
+        kept = self._images.get(path)
+        return read_image(self._dataset_root / path, rows) if kept is None else kept
 
     def _label_path(self, sample: Sample) -> Path:
         if sample.in_label_file:
@@ -166,12 +204,24 @@ class Batches:
 
     def __getitem__(self, iteration: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Frames `float32 [B, T + 1, h, w, 3]`, normalised, and labels `uint8 [B, h, w]`."""
-        made = []
+        batch = self.made(iteration)
+        return batch.normalised(), batch.labels
+
+    def made(self, iteration: int) -> Batch:
+        """The same, before it is normalised."""
+        shape = (self._size, len(self._samples[0].memory) + 1, *self._augmentation.crop, 3)
+        frames, labels = np.empty(shape, np.uint8), np.empty((self._size, *self._augmentation.crop), np.uint8)
+        filled = np.empty((self._size, 2), np.int64)
         for slot in range(self._size):
-            frames, label = self._reader(self._samples[self.index(iteration, slot)])
+            sample = self._samples[self.index(iteration, slot)]
             rng = np.random.default_rng((self._seed, _SAMPLE, iteration, slot))
-            made.append(self._augmentation(frames, label, rng))
-        return np.stack([clip for clip, _ in made]), np.stack([label for _, label in made])
+            label = self._reader.label(sample)
+            view = self._augmentation.view(label, rng)
+            # The view is known before the frames are read: none is decoded below it.
+            images = self._reader.frames(sample, label, view.rows)
+            self._augmentation.render(view, images, label, rng, frames[slot], labels[slot])
+            filled[slot] = view.size
+        return Batch(frames, labels, filled)
 
     def names(self, iteration: int) -> list[str]:
         """The images in the batch of an iteration."""

@@ -23,17 +23,25 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from fewframes.core.clips import Folder
 from fewframes.core.errors import UserError
-from fewframes.core.files import canonical_json, content_hash, digest, write_csv, write_text, written_whole
+from fewframes.core.files import (
+    ContentHashes,
+    canonical_json,
+    content_hash,
+    digest,
+    write_csv,
+    write_text,
+    written_whole,
+)
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import say
 from fewframes.core.stages import VERSIONS
 from fewframes.core.weights import check_weights
 from fewframes.learning.augmentation import Augmentation
 from fewframes.learning.checkpoints import CheckpointFile
+from fewframes.learning.feeding import feed
 from fewframes.learning.lease import lease
 from fewframes.learning.losses import total_loss
 from fewframes.learning.networks import AUXILIARY, build_network, parameter_count
@@ -72,9 +80,10 @@ def train(
         check_weights(plan.network["pretrained"], plan.pretrained_sha256)
     _seed_torch(seed, 0)
     network = build_network(plan.network, len(classes.names))
-    samples = seen_by(network, read_manifest(manifest), manifest)
+    listed = read_manifest(manifest)
     reader = SampleReader(dataset_root, labels_root, classes)
-    reader.check_files(samples)
+    reader.check_files(listed, ContentHashes(Path(labels_root) / "hashes", "train"))
+    samples = seen_by(network, listed, manifest)
     network = network.to(where, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = _optimiser(network, plan)
     fingerprint = training_fingerprint(manifest, classes, plan, seed)
@@ -103,14 +112,14 @@ def train(
         workers = 0 if reader.keep(samples, plan.cache_mb) else plan.workers
         augmentation = Augmentation(plan.crop, plan.scale, plan.flip, plan.photometric)
         batches = Batches(samples, reader, augmentation, plan.batch_size, seed)
-        loaded = _loaded(batches, range(len(losses), plan.iterations), workers, where)
+        loaded = feed(batches, range(len(losses), plan.iterations), workers, where)
         for frames, labels in _reported(loaded, losses, plan.iterations, run_name(out)):
             iteration = len(losses)
             _seed_torch(seed, iteration)
             for group in optimiser.param_groups:
                 group["lr"] = plan.rate_at(iteration)
-            logits = network(frames.to(where, non_blocking=True).permute(0, 1, 4, 2, 3), iteration % network.paths)
-            loss = total_loss(logits, labels.to(where, non_blocking=True), plan)
+            logits = network(frames.permute(0, 1, 4, 2, 3), iteration % network.paths)
+            loss = total_loss(logits, labels, plan)
             optimiser.zero_grad(set_to_none=not plan.step_unused)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -219,25 +228,6 @@ def _optimiser(network: nn.Module, plan: TrainingSettings) -> torch.optim.Optimi
 
 def _seed_torch(seed: int, iteration: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, _STEP, iteration)).generate_state(1)[0]))
-
-
-def _loaded(batches: Batches, iterations: range, workers: int, where: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    loader: DataLoader[Any] = DataLoader(
-        batches,  # type: ignore[arg-type]
-        batch_size=None,  # an item is a batch already
-        sampler=iterations,
-        num_workers=workers,
-        worker_init_fn=_start_worker,
-        pin_memory=where.type == "cuda",
-    )
-    yield from loader
-
-
-def _start_worker(_: int) -> None:
-    # A scheduler signals every process of the job: the trainer needs its workers until it has saved.
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    cv2.setNumThreads(1)
 
 
 @contextlib.contextmanager
