@@ -36,7 +36,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from fewframes.core.labels import load_class_table
 from fewframes.core.metrics import confusion_matrix
-from fewframes.learning.augmentation import MEAN, STD, Augmentation
+from fewframes.learning.augmentation import MEAN, STD, recipe
 from fewframes.learning.feeding import feed, sent
 from fewframes.learning.losses import total_loss
 from fewframes.learning.networks import build_network
@@ -126,7 +126,7 @@ def taken(loader: Iterable[Any]) -> None:
 def loaders(folder: Path) -> dict[str, Callable[[], None]]:
     """From a manifest's samples to batches, our ways and the plain one."""
     sample = write_street(folder)
-    augment = Augmentation((CROP, CROP), (0.5, 2.0), flip=True, photometric=True)
+    augment = recipe("tmanet", (CROP, CROP), (0.5, 2.0), flip=True, photometric=True)
     reader = SampleReader(folder, folder, load_class_table("cityscapes"))
     batches = Batches([sample], reader, augment, BATCH, seed=0)
     plain = PlainSamples(folder, sample, BATCH * BATCHES)

@@ -219,10 +219,16 @@ def manifest_of_run(wildcards):
     return f"{STUDY.folder}/manifests/{wildcards.experiment}/draw{wildcards.draw}.csv"
 
 
-def training_manifest(wildcards):
-    """Through its family's checkpoint: the manifest to train on."""
+def training_inputs(wildcards):
+    """Through its family's checkpoint: the manifest to train on; and what else a training waits for."""
     planned_manifests(STUDY.family(wildcards.experiment))
-    return manifest_of_run(wildcards)
+    others = STUDY.trainings.waits_for(wildcards.network, run_of(wildcards))
+    return [manifest_of_run(wildcards), *others]
+
+
+def run_of(wildcards):
+    """What a run is called below its network's folder."""
+    return f"{wildcards.experiment}/draw{wildcards.draw}-seed{wildcards.seed}"
 
 
 def evaluation_manifest(wildcards):

@@ -1,6 +1,6 @@
 """Training: one network on one manifest with one seed.
 
-REQUIRED INPUTS: manifests/<experiment>/draw<j>.csv
+REQUIRED INPUTS: manifests/<experiment>/draw<j>.csv; published backbone weights, and the model of a teacher, where the config names them
 OUTPUTS: runs/<network>/<experiment>/draw<j>-seed<k>/model.safetensors; undeclared, checkpoints in checkpoints/ beside
 it, from which a killed training goes on
 """
@@ -8,7 +8,7 @@ it, from which a killed training goes on
 
 rule train:
     input:
-        manifest=training_manifest,
+        training_inputs,
     output:
         model="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/model.safetensors",
     log:
@@ -18,13 +18,15 @@ rule train:
     retries: 1
     threads: 1
     resources:
-        gpu=1,
+        gpu=lambda wildcards: STUDY.trainings.processes(wildcards.network),
     params:
-        settings=lambda wildcards: STUDY.training_settings(wildcards.network),
+        settings=lambda wildcards: STUDY.trainings.settings(
+            wildcards.network, run_of(wildcards)
+        ),
         # No input: a second input function beside the checkpoint's makes Snakemake train whenever the plan runs.
-        pretrained=lambda wildcards: STUDY.pretrained(wildcards.network),
+        pretrained=lambda wildcards: STUDY.trainings.stamp(wildcards.network),
         # Asking for `threads` keeps a param out of the rerun triggers: this one must make nothing due.
-        housekeeping=lambda wildcards, threads: STUDY.training_housekeeping(
+        housekeeping=lambda wildcards, threads: STUDY.trainings.housekeeping(
             wildcards.network
         ),
         version=VERSIONS["train"],

@@ -28,6 +28,8 @@ SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 CONFIGS = REPOSITORY / "workflow/configs"
 CATALOGUE = REPOSITORY / "workflow/experiments/catalogue.yaml"
 
+RUN = "n1/draw0-seed0"
+
 
 def study(tmp_path, **changes):
     config = {"dataset": {"name": "d", "root": str(tmp_path)}, "training": {"tmanet": {}}, **changes}
@@ -141,19 +143,50 @@ def test_other_backbone_weights_are_noticed_and_absent_ones_named(tmp_path):
     weights = tmp_path / "resnet.safetensors"
     changed = {"training": {"tmanet": {"network": {"pretrained": str(weights)}}}}
     with pytest.raises(UserError, match=r"resnet\.safetensors does not exist"):
-        study(tmp_path, **changed).pretrained("tmanet")
+        study(tmp_path, **changed).trainings.stamp("tmanet")
     weights.write_text("1")
-    before = study(tmp_path, **changed).pretrained("tmanet")
+    before = study(tmp_path, **changed).trainings.stamp("tmanet")
     weights.write_text("22")
-    assert study(tmp_path, **changed).pretrained("tmanet") != before != ""
-    assert study(tmp_path).pretrained("tmanet") == ""
+    assert study(tmp_path, **changed).trainings.stamp("tmanet") != before != ""
+    assert study(tmp_path).trainings.stamp("tmanet") == ""
+
+
+def test_published_backbone_weights_are_waited_for_and_checked(tmp_path):
+    chosen = {"pretrained": "resnet18-5c106cde"}
+    blocks = {"tmanet": {"network": {"pretrained": "resnet50c.gluon_in1k"}}, "tdnet": {"network": {**chosen}}}
+    made = study(tmp_path, training=blocks, weights="w").trainings
+    assert [Path(file).name for file in made.waits_for("tdnet", RUN)] == ["resnet18-5c106cde.fetched"]
+    assert json.loads(made.settings("tdnet", RUN))["network"]["pretrained"] == "w/resnet18-5c106cde.pth"
+    assert json.loads(made.housekeeping("tdnet"))["pretrained_sha256"].startswith("5c106cde")
+    assert json.loads(made.housekeeping("tmanet"))["pretrained_sha256"] is None, "nobody published it"
+    assert made.stamp("tdnet") == ""
+    for wrong in ({"tmanet": {"network": {**chosen}}}, {"tdnet": {"network": {"pretrained": "sam_vit_b"}}}):
+        with pytest.raises(UserError, match=r"weights of .*, and the network is built on resnet"):
+            study(tmp_path, training=wrong)
+
+
+def test_a_teacher_is_the_same_run_of_another_network_or_a_file(tmp_path):
+    made = study(tmp_path, training={"tmanet": {}, "tdnet": {"teacher": "tmanet"}}).trainings
+    model = made.waits_for("tdnet", RUN)
+    assert [Path(file).parts[-4:] for file in model] == [("tmanet", "n1", "draw0-seed0", "model.safetensors")]
+    assert json.loads(made.settings("tdnet", RUN))["teacher"] == model[0]
+    assert made.waits_for("tmanet", RUN) == []
+    assert json.loads(made.settings("tmanet", RUN))["teacher"] is None
+    file = tmp_path / "model.safetensors"
+    with pytest.raises(UserError, match=r"no file of a trained model and no network of this config"):
+        study(tmp_path, training={"tdnet": {"teacher": str(file)}})
+    file.touch()
+    assert study(tmp_path, training={"tdnet": {"teacher": str(file)}}).trainings.waits_for("tdnet", RUN) == [str(file)]
+    for teacher in ("tdnet", "tmanet"):
+        with pytest.raises(UserError, match="which has a teacher or is the pupil itself"):
+            study(tmp_path, training={"tmanet": {"teacher": "tdnet"}, "tdnet": {"teacher": teacher}})
 
 
 def test_housekeeping_is_no_setting_that_results_depend_on(tmp_path):
     plain = study(tmp_path)
     other = study(tmp_path, training={"tmanet": {"checkpoint_every": 7, "workers": 0, "cache_mb": 1}})
-    assert plain.training_settings("tmanet") == other.training_settings("tmanet")
-    assert plain.training_housekeeping("tmanet") != other.training_housekeeping("tmanet")
+    assert plain.trainings.settings("tmanet", RUN) == other.trainings.settings("tmanet", RUN)
+    assert plain.trainings.housekeeping("tmanet") != other.trainings.housekeeping("tmanet")
 
 
 def test_an_experiment_that_takes_every_clip_alike_is_run_in_one_draw(tmp_path):
@@ -176,7 +209,7 @@ def test_a_missing_dataset_is_named_unless_it_is_generated(tmp_path):
 def test_settings_are_one_block_a_stage(tmp_path):
     plain = study(tmp_path, experiments=["n1", "b3"])
     faster = study(tmp_path, experiments=["n1", "b3"], training={"tmanet": {"lr": 1}})
-    assert plain.training_settings("tmanet") != faster.training_settings("tmanet")
+    assert plain.trainings.settings("tmanet", RUN) != faster.trainings.settings("tmanet", RUN)
     assert plain.plan_settings() == faster.plan_settings()
     assert plain.manifest_settings("propagated") == faster.manifest_settings("propagated")
     more = study(tmp_path, experiments=["n1", "b3", "coarse-50-refined"])

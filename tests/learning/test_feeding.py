@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fewframes.core.errors import UserError
-from fewframes.learning.augmentation import Augmentation
+from fewframes.learning.augmentation import recipe
 from fewframes.learning.feeding import feed, normalised, sent
 from fewframes.learning.samples import Batches, SampleReader, read_manifest
 
@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 def batches_of(tiny) -> Batches:
     reader = SampleReader(tiny.root, tiny.labels_root, tiny.classes)
-    augment = Augmentation((40, 80), (0.5, 1.5), flip=True, photometric=True)
+    augment = recipe("tmanet", (40, 80), (0.5, 1.5), flip=True, photometric=True)
     return Batches(read_manifest(tiny.manifest), reader, augment, size=3, seed=5)
 
 

@@ -12,10 +12,10 @@ from fewframes.core.files import ContentHashes, write_csv
 from fewframes.core.labelfile import Layer, write_label_file
 from fewframes.experiments.corrected import Corrected
 from fewframes.experiments.manifests import Labels, Pick, write_manifest
-from fewframes.learning.augmentation import Augmentation
+from fewframes.learning.augmentation import recipe
 from fewframes.learning.samples import Batches, Sample, SampleReader, read_manifest
 
-PLAIN = Augmentation((48, 64), (1, 1), flip=False, photometric=False)
+PLAIN = recipe("tmanet", (48, 64), (1, 1), flip=False, photometric=False)
 
 
 def reader_of(tiny) -> SampleReader:
@@ -139,9 +139,10 @@ def test_every_epoch_is_a_permutation_of_its_own(tiny) -> None:
     assert [other.index(i, s) for i in range(25) for s in range(2)] != order
 
 
-def test_a_batch_depends_on_seed_and_iteration_alone(tiny) -> None:
+@pytest.mark.parametrize("name", ["tdnet", "tmanet"])
+def test_a_batch_depends_on_seed_and_iteration_alone(tiny, name: str) -> None:
     samples = read_manifest(tiny.manifest)
-    augment = Augmentation((32, 48), (0.5, 2.0), flip=True, photometric=True)
+    augment = recipe(name, (32, 48), (0.5, 2.0), flip=True, photometric=True)
     one, two = (Batches(samples, reader_of(tiny), augment, size=3, seed=1) for _ in range(2))
     for iteration in (0, 1, 2):
         one[iteration]
@@ -156,9 +157,10 @@ def test_a_batch_depends_on_seed_and_iteration_alone(tiny) -> None:
     assert one.names(3) == [samples[one.index(3, slot)].image for slot in range(3)]
 
 
-def test_a_batch_is_made_without_the_rows_that_its_views_leave_out(tiny) -> None:
+@pytest.mark.parametrize("name", ["tdnet", "tmanet"])
+def test_a_batch_is_made_without_the_rows_that_its_views_leave_out(tiny, name: str) -> None:
     samples = read_manifest(tiny.manifest)
-    augment = Augmentation((16, 48), (1.0, 3.0), flip=True, photometric=True)
+    augment = recipe(name, (16, 48), (1.0, 3.0), flip=True, photometric=True)
     read, kept = (Batches(samples, reader_of(tiny), augment, size=5, seed=1) for _ in range(2))
     assert kept._reader.keep(samples, megabytes=1)  # whole images
     for iteration in range(4):

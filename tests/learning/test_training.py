@@ -21,7 +21,7 @@ from PIL import Image
 
 from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
-from fewframes.learning import training
+from fewframes.learning import steps, training
 from fewframes.learning.lease import lease
 from fewframes.learning.losses import total_loss
 from fewframes.learning.networks.tdnet import TDNet
@@ -42,22 +42,23 @@ def uninterrupted(tiny, settings, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    assert sorted(p.name for p in out.iterdir()) == FILES, "outputs are complete, and no checkpoint is left"
+    found = sorted(p.name for p in out.iterdir() if p.name != "tensorboard")
+    assert found == FILES, "outputs are complete, and no checkpoint is left"
     return {name: (out / name).read_bytes() for name in FILES}
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, count: int, action: Any) -> None:
     """Have `action` called in the training step number `count` (from 1)."""
-    steps = 0
+    made = 0
 
     def counted(*arguments: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == count:
+        nonlocal made
+        made += 1
+        if made == count:
             action()
         return total_loss(*arguments)
 
-    monkeypatch.setattr(training, "total_loss", counted)
+    monkeypatch.setattr(steps, "total_loss", counted)
 
 
 def test_a_training_writes_its_log_facts_and_model(uninterrupted, settings) -> None:
@@ -65,7 +66,11 @@ def test_a_training_writes_its_log_facts_and_model(uninterrupted, settings) -> N
     assert [int(row["iteration"]) for row in rows] == list(range(8))
     assert float(rows[0]["lr"]) == pytest.approx(0.01)
     assert float(rows[0]["loss"]) == pytest.approx(1.4 * np.log(11), rel=0.2), "untrained, all classes are alike"
+    assert [row["miou"] for row in rows[:7]] == [""] * 7
+    assert 0 < float(rows[7]["miou"]) < 100
     facts = json.loads(uninterrupted["training.json"])
+    assert "tree" in facts["absent"] and not {"sky", "road", "car"} & set(facts["absent"])
+    assert facts["pretrained"] == "random"
     assert (facts["samples"], facts["iterations"], facts["seed"]) == (5, 8, 3)
     assert facts["settings"]["network"] == settings["network"]
 
@@ -90,27 +95,25 @@ def test_a_crashed_training_resumes_exactly(
 
 def test_a_training_killed_by_force_resumes_exactly(tiny, settings, uninterrupted, tmp_path, capsys) -> None:
     run = {**tiny.arguments(), "settings": settings, "seed": 3, "out": tmp_path, "checkpoints": tmp_path / "c"}
-    run["classes"] = None  # a class table holds a mapping proxy, which cannot be sent
     code = """
 import os, pickle, signal, sys
 import torch
 from fewframes.core.labels import load_class_table
-from fewframes.learning import training
+from fewframes.learning import steps, training
 torch.set_num_threads(1)
-calls, real = [], training.total_loss
+calls, real = [], steps.total_loss
 def counted(*arguments):
     calls.append(1)
     if len(calls) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments)
-training.total_loss = counted
-run = pickle.load(sys.stdin.buffer)
-training.train(**{**run, "classes": load_class_table("camvid")})
+steps.total_loss = counted
+training.train(**pickle.load(sys.stdin.buffer))
 """
     child = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(run), check=False, capture_output=True)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
     assert (tmp_path / "c" / "lease").exists()
-    train(**{**run, "classes": tiny.classes})
+    train(**run)
     spoken = capsys.readouterr().err
     assert "which is gone: taking over" in spoken
     assert "resuming at iteration 3" in spoken
@@ -122,7 +125,7 @@ def test_a_folder_that_is_being_trained_into_is_refused(tiny, settings, tmp_path
     monkeypatch.setattr(training, "lease", functools.partial(lease, beat=0.2))
     with lease(tmp_path / "c", beat=0.02), pytest.raises(UserError, match="is being trained by process"):
         train(**run)
-    assert not (tmp_path / "o").exists()
+    assert not (tmp_path / "o" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(("step", "checkpoint_every"), [(3, 3), (8, 100)])
@@ -138,7 +141,7 @@ def test_a_training_that_lost_its_lease_writes_nothing(
     with pytest.raises(UserError, match=r"c is no longer this training's"):
         train(**tiny.arguments(), settings=changed, seed=3, out=tmp_path / "o", checkpoints=tmp_path / "c")
     assert [p.name for p in (tmp_path / "c").iterdir()] == ["lease"]
-    assert not (tmp_path / "o").exists()
+    assert not (tmp_path / "o" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -215,6 +218,9 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny, settings, tmp_path) -
     with pytest.raises(UserError, match=r"The loss is (nan|inf) at iteration \d: lower training.lr"):
         train(**tiny.arguments(), settings=wild, seed=3, out=tmp_path, checkpoints=tmp_path / "c")
     assert not (tmp_path / "model.safetensors").exists()
+    kept = torch.load(tmp_path / "c" / "bad-batch-0.pt", weights_only=True)
+    assert kept["frames"].shape == (2, 2, 32, 48, 3) and kept["labels"].shape == (2, 32, 48)
+    assert len(kept["images"]) == 2
 
 
 def test_samples_of_ignore_alone_train_without_harm(own_tiny, settings, tmp_path) -> None:
@@ -322,6 +328,11 @@ def test_the_loss_is_divided_by_all_pixels_or_by_the_labelled_ones() -> None:
         ({"scale": [2, 1]}, r"training.scale is \[2, 1\]"),
         ({"optimiser": "adam"}, "training.optimiser is 'adam'"),
         ({"loss": "focal"}, "training.loss is 'focal'"),
+        ({"precision": "int8"}, "training.precision is 'int8'"),
+        ({"augmentation": "none"}, "training.augmentation is 'none'"),
+        ({"accumulate": 0}, "training.accumulate is 0"),
+        ({"batch_size": 6, "accumulate": 2, "processes": 2}, "batch_size is 6: it must be a multiple of .* 4"),
+        ({"teacher": "gone"}, "gone"),
         ({"warmup": 8}, "training.warmup is 8"),
         ({"network": {"name": "tmanet", "past_frames": 2}}, "has 1 past frames a sample and the network takes 2"),
     ],

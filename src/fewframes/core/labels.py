@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -215,7 +214,7 @@ def _parse(path: Path) -> ClassTable:
     parsed = ClassTable(
         name=path.stem,
         classes=classes,
-        minutes=MappingProxyType({str(k): float(v) for k, v in minutes.items()}),
+        minutes={str(k): float(v) for k, v in minutes.items()},
         offsets=(offsets[0], offsets[1]),
         refined=tuple(map(str, refined)),
         groups={str(k): {str(g): tuple(map(str, names)) for g, names in v.items()} for k, v in groups.items()},

@@ -71,7 +71,7 @@ class Case:
     @cached_property
     def reasons(self) -> dict[str, str]:
         """Why each clip of the training split cannot serve every chosen experiment; empty where it can."""
-        experiments, past = self.study.experiments, self.study.past_frames
+        experiments, past = self.study.experiments, self.study.trainings.past_frames
         return {c.id: ineligible(c, experiments, past) for c in self.clips if c.split == self.train_split}
 
     @property

@@ -75,7 +75,7 @@ def _note_reach(case: Case, group: Group) -> None:
 
 def _note_losses(case: Case, group: Group) -> None:
     """Note the clips of the training split that cannot serve the chosen experiments, and whose fault it is."""
-    experiments, past = case.study.experiments, case.study.past_frames
+    experiments, past = case.study.experiments, case.study.trainings.past_frames
     lost = [clip for clip in case.clips if case.reasons.get(clip.id)]
     if not experiments or not case.reasons:
         return
@@ -95,7 +95,7 @@ def _note_losses(case: Case, group: Group) -> None:
 
 def _note_memory(case: Case, group: Group) -> None:
     """Note the frames to score that lack the earlier frames which a network reads: each is then its own memory."""
-    past, scored = case.study.past_frames, case.finely(case.evaluated_split)
+    past, scored = case.study.trainings.past_frames, case.finely(case.evaluated_split)
     if not case.study.experiments or not past:
         return
     alone = [clip for clip in scored if not clip.memory_at(0, past)]

@@ -12,7 +12,7 @@ from fewframes.core.weights import Published
 from fewframes.labelling.models.checkpoint import PACKAGES, RANDOM, check_config, check_configured, published_weights
 
 HOUSEKEEPING = (
-    *("checkpoint_every", "workers", "cache_mb", "pretrained_sha256"),
+    *("cache_mb", "channels_last", "checkpoint_every", "compile", "pretrained_sha256", "processes", "workers"),
     *("max_batch", "images_at_once", "device"),
 )
 """Settings that change how a stage runs, never what comes out: changing them must make nothing due."""

@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fewframes.core.clips import scan, stamp
+from fewframes.core.clips import scan
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json, digest
 from fewframes.core.labels import load_class_table
 from fewframes.datasets import MEASURED_ONLY
-from fewframes.experiments.methods import Methods, housekeeping_of, without_housekeeping
+from fewframes.experiments.methods import Methods
 from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
+from fewframes.experiments.trainings import Trainings
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
 
@@ -35,7 +36,8 @@ class Study:
         self.draws: list[int] = config["draws"]
         self.seeds: list[int] = config["seeds"]
         self.tables: list[str] = config["tables"]
-        self.networks = list(config["training"])
+        self.trainings = Trainings(config, self.folder)
+        self.networks = self.trainings.networks
         self.shards = [f"{i:04d}" for i in range(config["shards"])]
         self.methods = Methods(config, self.folder)
         self._scanned: dict[tuple[int, ...], str] = {}
@@ -175,18 +177,6 @@ class Study:
         """A digest of the classes, and of which of them are refined."""
         return digest(self.label_digest, load_class_table(self.classes).refined)
 
-    def pretrained(self, network: str) -> str:
-        """What tells that a network's backbone weights changed; empty where it starts from random ones."""
-        path = self._config["training"][network].get("network", {}).get("pretrained")
-        if path and not Path(path).is_file():
-            raise UserError(f"{path} does not exist: correct training.{network}.network.pretrained in the config.")
-        return stamp(Path(), [path]) if path else ""
-
-    @property
-    def past_frames(self) -> int:
-        """Memory frames a sample needs: the most that any network reads."""
-        return max((_past_frames(block.get("network", {})) for block in self._config["training"].values()), default=1)
-
     def scan(self) -> str:
         """A digest of the dataset's files (see `core.clips.scan`); they are looked at once a process."""
         try:
@@ -241,7 +231,7 @@ class Study:
                 "offsets": self._config["propagation"]["offsets"],
                 "experiments": {e.id: e.recipe for e in self.experiments},
                 "draws": self.draws,
-                "past_frames": self.past_frames,
+                "past_frames": self.trainings.past_frames,
                 "shards": len(self.shards),
                 "measured": quality["splits"] if self.measured else [],
                 "reach": quality["reach"],
@@ -259,20 +249,11 @@ class Study:
         settings: dict[str, Any] = {
             "experiments": {e.id: e.recipe for e in self.families[family]},
             "draws": self.draws,
-            "past_frames": self.past_frames,
+            "past_frames": self.trainings.past_frames,
         }
         if family == "annotated":
             settings["evaluation_split"] = self._config["evaluation"]["split"]
         return canonical_json(settings)
-
-    def training_settings(self, network: str) -> str:
-        """Settings of `fewframes train` for one network: all that its result depends on."""
-        block = without_housekeeping(self._config["training"][network])
-        return canonical_json({**block, "network": {"name": network, **block.get("network", {})}})
-
-    def training_housekeeping(self, network: str) -> str:
-        """The other settings of `fewframes train`: how it runs, which no result depends on."""
-        return canonical_json(housekeeping_of(self._config["training"][network]))
 
     def evaluation_settings(self, network: str) -> str:
         """Settings of `fewframes evaluate` for one network: its own go before those of all."""
@@ -304,10 +285,3 @@ def _check_writable(folder: Path) -> None:
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"Results cannot be written to {folder}: {there} is no folder that you may write to.")
-
-
-def _past_frames(network: Mapping[str, Any]) -> int:
-    """How many frames before the current one a network sees: TDNet's window counts the current one too."""
-    window: int = network.get("window", 2)
-    past: int = network.get("past_frames", window - 1)
-    return past

@@ -21,7 +21,7 @@ from fewframes.core.images import image_size, read_image, read_label
 from fewframes.core.labelfile import Layer, read_fingerprints, read_label_layer
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.experiments.manifests import sample_fingerprint
-from fewframes.learning.augmentation import Augmentation, Batch
+from fewframes.learning.augmentation import Batch, Recipe
 
 _COLUMNS = ("clip", "offset", "source", "image", "label", "fingerprint")
 _CORRECTED = "corrected-"
@@ -191,14 +191,25 @@ class SampleReader:
 
 
 class Batches:
-    """The batches of a training, by iteration: any can be made without those before it."""
+    """The batches of a training, by iteration: any can be made without those before it.
+
+    Of several processes that share each batch, `size` samples, the one numbered `rank` makes every `of`-th.
+    """
 
     def __init__(
-        self, samples: Sequence[Sample], reader: SampleReader, augmentation: Augmentation, size: int, seed: int
+        self,
+        samples: Sequence[Sample],
+        reader: SampleReader,
+        recipe: Recipe,
+        size: int,
+        seed: int,
+        rank: int = 0,
+        of: int = 1,
     ) -> None:
+        self._slots = range(rank, size, of)
         self._samples = samples
         self._reader = reader
-        self._augmentation = augmentation
+        self._recipe = recipe
         self._size = size
         self._seed = seed
 
@@ -209,23 +220,23 @@ class Batches:
 
     def made(self, iteration: int) -> Batch:
         """The same, before it is normalised."""
-        shape = (self._size, len(self._samples[0].memory) + 1, *self._augmentation.crop, 3)
-        frames, labels = np.empty(shape, np.uint8), np.empty((self._size, *self._augmentation.crop), np.uint8)
-        filled = np.empty((self._size, 2), np.int64)
-        for slot in range(self._size):
+        count, crop = len(self._slots), self._recipe.crop
+        frames = np.empty((count, len(self._samples[0].memory) + 1, *crop, 3), np.uint8)
+        labels, filled = np.empty((count, *crop), np.uint8), np.empty((count, 2), np.int64)
+        for place, slot in enumerate(self._slots):
             sample = self._samples[self.index(iteration, slot)]
             rng = np.random.default_rng((self._seed, _SAMPLE, iteration, slot))
             label = self._reader.label(sample)
-            view = self._augmentation.view(label, rng)
+            view = self._recipe.view(label, rng)
             # The view is known before the frames are read: none is decoded below it.
             images = self._reader.frames(sample, label, view.rows)
-            self._augmentation.render(view, images, label, rng, frames[slot], labels[slot])
-            filled[slot] = view.size
+            self._recipe.render(view, images, label, rng, frames[place], labels[place])
+            filled[place] = view.size
         return Batch(frames, labels, filled)
 
     def names(self, iteration: int) -> list[str]:
-        """The images in the batch of an iteration."""
-        return [self._samples[self.index(iteration, slot)].image for slot in range(self._size)]
+        """The images of this process in the batch of an iteration."""
+        return [self._samples[self.index(iteration, slot)].image for slot in self._slots]
 
     def index(self, iteration: int, slot: int) -> int:
         """Which sample a slot holds: every epoch is a permutation of its own, and a batch may span two."""

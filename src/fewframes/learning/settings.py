@@ -9,28 +9,49 @@ from typing import Any
 
 from fewframes.core.errors import UserError
 
-HOUSEKEEPING = ("checkpoint_every", "workers", "cache_mb", "pretrained_sha256")
-"""Settings that change how a training runs, never what comes out."""
+HOUSEKEEPING = (
+    "cache_mb",
+    "channels_last",
+    "checkpoint_every",
+    "compile",
+    "pretrained_sha256",
+    "processes",
+    "workers",
+)
+"""Settings that change how a training runs, and of what comes out nothing but the rounding."""
+
+_CHOICES = {
+    "augmentation": ("tmanet", "tdnet"),
+    "optimiser": ("sgd", "adamw"),
+    "loss": ("cross_entropy", "ohem"),
+    "precision": ("float32", "bfloat16"),
+}
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """How to train; the defaults are TMANet's published ones for Cityscapes, with the paper's 40,000 iterations.
 
-    `network` is what `build_network` takes. `crop` is height and width in pixels, `scale` the range of the
-    random factor on the image's size, `momentum` SGD's. The learning rate falls from `lr` to `min_lr` with
-    the power `power` of the share left; over the first `warmup` iterations it rises to `lr` from a thousandth of it,
-    exponentially, and the fall starts after them. `decay_all`: whether weight decay is on biases and on the weights of
-    norms too. `step_unused`: whether weights that a step did not use still follow their momentum and decay.
-    `loss`: `cross_entropy` or, of the hardest pixels, `ohem`. `ignore_in_loss_mean`: false divides the summed
-    cross-entropy by all pixels (as TMANet does), true by the labelled ones. Samples that fit into `cache_mb` MiB are
-    held decoded; where they do not, `workers` processes make the batches (0: this one does). `pretrained_sha256` is
-    what the file `network["pretrained"]` must be; empty takes any.
+    `network` is what `build_network` takes. A batch is taken in `accumulate` equal parts, one after the other, which
+    needs less memory and has batch norms by part. `augmentation` names the recipe, `crop` is height and width in
+    pixels, `scale` the range of the random factor on the image's size, `momentum` SGD's. The learning rate falls from
+    `lr` to `min_lr` with the power `power` of the share left; over the first `warmup` iterations it rises to `lr` from
+    a thousandth of it, exponentially, and the fall starts after them. `decay_all`: whether weight decay is on biases
+    and on the weights of norms too. `step_unused`: whether weights that a step did not use still follow their momentum
+    and decay. `loss`: `cross_entropy` or, of the hardest pixels, `ohem`. `ignore_in_loss_mean`: false divides the
+    summed cross-entropy by all pixels (as TMANet does), true by the labelled ones. `teacher` is a file of a trained
+    model whose logits are learned too, by `teacher_weight`. `precision` is what layers compute in, `float32` or
+    `bfloat16`, with weights in float32 either way; `channels_last` and `compile` are PyTorch's. `processes` share each
+    batch, on a GPU each, with batch norms over all of it. Samples that fit into `cache_mb` MiB are held decoded; where
+    they do not, `workers` processes make the batches (0: this one does). `pretrained_sha256` is what the file
+    `network["pretrained"]` must be; empty takes any.
     """
 
     network: Mapping[str, Any]
     iterations: int = 40_000
     batch_size: int = 8
+    accumulate: int = 1
+    augmentation: str = "tmanet"
     crop: tuple[int, int] = (769, 769)
     scale: tuple[float, float] = (0.5, 2.0)
     flip: bool = True
@@ -47,6 +68,12 @@ class TrainingSettings:
     loss: str = "cross_entropy"
     aux_weight: float = 0.4
     ignore_in_loss_mean: bool = False
+    teacher: str | None = None
+    teacher_weight: float = 1.0
+    precision: str = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    processes: int = 1
     checkpoint_every: int = 500
     workers: int = 2
     cache_mb: float = 512
@@ -62,7 +89,7 @@ class TrainingSettings:
             raise UserError("training.network is missing: name the network to train.")
         pairs = {key: tuple(settings[key]) for key in ("crop", "scale") if key in settings}
         parsed = cls(**{**settings, **pairs})
-        for key in ("iterations", "batch_size", "checkpoint_every"):
+        for key in ("iterations", "batch_size", "checkpoint_every", "accumulate", "processes"):
             if getattr(parsed, key) < 1:
                 raise UserError(f"training.{key} is {getattr(parsed, key)}: it must be at least 1.")
         if len(parsed.crop) != 2 or min(parsed.crop) < 1:
@@ -71,9 +98,14 @@ class TrainingSettings:
             raise UserError(f"training.scale is {list(parsed.scale)}: give the smallest and the largest factor.")
         if parsed.pretrained_sha256 and not parsed.network.get("pretrained"):
             raise UserError("training.pretrained_sha256 is given without network.pretrained: name the file it is of.")
-        for key, choices in (("optimiser", ("sgd", "adamw")), ("loss", ("cross_entropy", "ohem"))):
+        for key, choices in _CHOICES.items():
             if getattr(parsed, key) not in choices:
                 raise UserError(f"training.{key} is '{getattr(parsed, key)}': choose {' or '.join(choices)}.")
+        if parsed.batch_size % (parsed.accumulate * parsed.processes):
+            raise UserError(
+                f"training.batch_size is {parsed.batch_size}: it must be a multiple of training.processes times "
+                f"training.accumulate, {parsed.processes * parsed.accumulate}."
+            )
         if not 0 <= parsed.warmup < parsed.iterations:
             raise UserError(f"training.warmup is {parsed.warmup}: give 0 or more, and less than training.iterations.")
         return parsed

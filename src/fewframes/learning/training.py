@@ -11,46 +11,34 @@ import contextlib
 import dataclasses
 import json
 import math
-import signal
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import cv2
-import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from fewframes.core.clips import Folder
 from fewframes.core.errors import UserError
-from fewframes.core.files import (
-    ContentHashes,
-    canonical_json,
-    content_hash,
-    digest,
-    write_csv,
-    write_text,
-    written_whole,
-)
+from fewframes.core.files import ContentHashes, content_hash, digest, write_text, written_whole
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import say
 from fewframes.core.stages import VERSIONS
+from fewframes.core.team import Team, gathered
 from fewframes.core.weights import check_weights
-from fewframes.learning.augmentation import Augmentation
+from fewframes.learning.augmentation import recipe
 from fewframes.learning.checkpoints import CheckpointFile
 from fewframes.learning.feeding import feed
+from fewframes.learning.journal import Journal
 from fewframes.learning.lease import lease
-from fewframes.learning.losses import total_loss
-from fewframes.learning.networks import AUXILIARY, build_network, parameter_count
+from fewframes.learning.modelfile import save_model
+from fewframes.learning.networks import build_network, parameter_count
 from fewframes.learning.samples import Batches, Sample, SampleReader, read_manifest
 from fewframes.learning.settings import TrainingSettings
-
-_SECONDS_BETWEEN_LINES = 10.0
-_STEP = 2
-"""First key of the generators of torch's seeds; `samples` has 0 and 1."""
+from fewframes.learning.steps import Stepper, seed_torch
+from fewframes.learning.stopping import stopping
 
 
 def train(
@@ -68,106 +56,153 @@ def train(
     """Train on the samples of `manifest` and write `log.csv`, `training.json` and `model.safetensors` to `out`.
 
     `labels_root` is where label files lie, `checkpoints` a folder for this training alone, gone again at the
-    end; of `threads` see `use_threads`. The model carries network settings and class names. On SIGTERM or
-    SIGUSR1 the training saves a checkpoint and leaves with exit code 128 + the signal's number. Raises
-    `UserError` for settings, samples or files that do not serve, where another process trains into
-    `checkpoints`, and where the loss is no longer a number.
+    end; of `threads` see `use_threads`. The model carries network settings and class names; `out/tensorboard` has the
+    curves. On SIGTERM or SIGUSR1, and shortly before its job's time is up (see `stopping`), the training saves a
+    checkpoint and leaves with exit code 128 + the signal's number, or 75. Raises `UserError` for settings, samples or
+    files that do not serve, where another process trains into `checkpoints`, where memory runs out, and where the loss
+    is no longer a number: then the batch is kept in `checkpoints`.
     """
     plan = TrainingSettings.parse(settings)
     where = choose_device(device)
-    use_threads(threads)
+    if where.type == "cuda" and plan.processes > torch.cuda.device_count():
+        raise UserError(
+            f"training.processes is {plan.processes} and there are {torch.cuda.device_count()} GPUs here: lower it."
+        )
+    own_threads = max(1, threads // plan.processes) if threads else None
+    job = _Job(
+        Path(manifest),
+        dataset_root,
+        Path(labels_root),
+        classes,
+        plan,
+        seed,
+        Path(out),
+        Path(checkpoints),
+        where,
+        own_threads,
+    )
+    with gathered(plan.processes, "nccl" if where.type == "cuda" else "gloo", _train, job) as team:
+        _train(team, job)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What `train` was asked for, as all processes of a team get it."""
+
+    manifest: Path
+    dataset_root: Folder
+    labels_root: Path
+    classes: ClassTable
+    plan: TrainingSettings
+    seed: int
+    out: Path
+    checkpoints: Path
+    device: torch.device
+    threads: int | None
+
+
+def _train(team: Team, job: _Job) -> None:
+    """One process's part of a training; the first writes and is told to stop."""
+    plan = job.plan
+    where = torch.device("cuda", team.rank) if team.size > 1 and job.device.type == "cuda" else job.device
+    use_threads(job.threads)
     if plan.pretrained_sha256:
         check_weights(plan.network["pretrained"], plan.pretrained_sha256)
-    _seed_torch(seed, 0)
-    network = build_network(plan.network, len(classes.names))
-    listed = read_manifest(manifest)
-    reader = SampleReader(dataset_root, labels_root, classes)
-    reader.check_files(listed, ContentHashes(Path(labels_root) / "hashes", "train"))
-    samples = seen_by(network, listed, manifest)
-    network = network.to(where, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser = _optimiser(network, plan)
-    fingerprint = training_fingerprint(manifest, classes, plan, seed)
-    checkpoint = CheckpointFile(checkpoints, fingerprint)
-    losses: list[float] = []
-    with lease(checkpoints) as held, _stop_signals() as stopped:
-        state = checkpoint.load()
-        if state is not None:
-            network.load_state_dict(state["network"])
-            optimiser.load_state_dict(state["optimiser"])
-            losses = state["losses"].tolist()
-            say(f"resuming at iteration {len(losses)}")
-        elif plan.network.get("pretrained") is None:
-            say("The backbone starts from random weights: name a file in network.pretrained to start from better ones.")
-
-        def save() -> None:
+    seed_torch(job.seed, 0)
+    network = build_network(plan.network, len(job.classes.names))
+    listed = read_manifest(job.manifest)
+    reader = SampleReader(job.dataset_root, job.labels_root, job.classes)
+    if team.first:
+        reader.check_files(listed, ContentHashes(job.labels_root / "hashes", "train"))
+    samples = seen_by(network, listed, job.manifest)
+    workers = 0 if reader.keep(samples, plan.cache_mb) else plan.workers
+    augment = recipe(plan.augmentation, plan.crop, plan.scale, plan.flip, plan.photometric)
+    batches = Batches(samples, reader, augment, plan.batch_size, job.seed, team.rank, team.size)
+    fingerprint = training_fingerprint(job.manifest, job.classes, plan, job.seed)
+    checkpoint = CheckpointFile(job.checkpoints, fingerprint)
+    journal = Journal(plan, job.classes, run_name(job.out))
+    stepper = Stepper(network, plan, team, where, job.classes, len(samples[0].memory) + 1, job.seed)
+    with contextlib.ExitStack() as entered:
+        held = entered.enter_context(lease(job.checkpoints)) if team.first else None
+        stop = entered.enter_context(stopping()) if team.first else None
+        team.any(False, where)  # nobody reads a checkpoint before the lease is held
+        if (state := checkpoint.load()) is not None:
+            stepper.resume(state)
+            journal.resume(state)
+        if team.first:
+            _say_start(plan, journal.done)
+            journal.open_board(job.out / "tensorboard")
+            entered.callback(journal.close)
+        for frames, labels in feed(batches, range(journal.done, plan.iterations), workers, where):
+            loss, pixels = stepper.step(frames, labels, journal.done)
+            if not math.isfinite(loss):
+                names = batches.names(journal.done)
+                raise _no_number(loss, journal.done, names, _kept(job.checkpoints, team, frames, labels, names))
+            journal.add(loss, pixels)
+            finished = journal.done == plan.iterations
+            told = team.any(stop is not None and stop.due(), where)
+            if held and not finished and (told or journal.done % plan.checkpoint_every == 0):
+                held.check()
+                checkpoint.save({**stepper.state(), **journal.state()})
+            if told and not finished:
+                if stop is None:
+                    return
+                say(f"stopped {stop.reason} after iteration {journal.done}: run again to go on from there.")
+                raise SystemExit(stop.code)
+        if held:
             held.check()
-            checkpoint.save(
-                {
-                    "network": network.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "losses": torch.tensor(losses, dtype=torch.float64),
-                }
-            )
+            _finish(job, network, journal, fingerprint, len(samples))
+            checkpoint.remove()
 
-        workers = 0 if reader.keep(samples, plan.cache_mb) else plan.workers
-        augmentation = Augmentation(plan.crop, plan.scale, plan.flip, plan.photometric)
-        batches = Batches(samples, reader, augmentation, plan.batch_size, seed)
-        loaded = feed(batches, range(len(losses), plan.iterations), workers, where)
-        for frames, labels in _reported(loaded, losses, plan.iterations, run_name(out)):
-            iteration = len(losses)
-            _seed_torch(seed, iteration)
-            for group in optimiser.param_groups:
-                group["lr"] = plan.rate_at(iteration)
-            logits = network(frames.permute(0, 1, 4, 2, 3), iteration % network.paths)
-            loss = total_loss(logits, labels, plan)
-            optimiser.zero_grad(set_to_none=not plan.step_unused)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise UserError(
-                    f"The loss is {losses[-1]} at iteration {iteration}: lower training.lr, or look at the labels "
-                    f"of that batch ({', '.join(batches.names(iteration))})."
-                )
-            finished = len(losses) == plan.iterations
-            if not finished and (stopped or len(losses) % plan.checkpoint_every == 0):
-                save()
-            if stopped and not finished:
-                say(f"stopped by {stopped[0].name} after iteration {len(losses)}: run again to go on from there.")
-                raise SystemExit(128 + stopped[0])
 
-        held.check()
-        facts = {
-            "fingerprint": fingerprint,
-            "classes": list(classes.names),
-            "iterations": plan.iterations,
-            "samples": len(samples),
-            "seed": seed,
-            "parameters": parameter_count(network),
-            "settings": dataclasses.asdict(plan),
-        }
-        folder = Path(out)
-        rows = [(i, f"{loss:.6f}", f"{plan.rate_at(i):.8f}") for i, loss in enumerate(losses)]
-        write_csv(folder / "log.csv", ("iteration", "loss", "lr"), rows)
-        write_text(folder / "training.json", json.dumps(facts, indent=2) + "\n")
-        save_model(folder / "model.safetensors", network, plan.network, classes)
-        checkpoint.remove()
+def _say_start(plan: TrainingSettings, done: int) -> None:
+    if done:
+        say(f"resuming at iteration {done}")
+    elif plan.network.get("pretrained") is None:
+        say("The backbone starts from random weights: name a file in network.pretrained to start from better ones.")
+
+
+def _finish(job: _Job, network: nn.Module, journal: Journal, fingerprint: str, samples: int) -> None:
+    pretrained = job.plan.network.get("pretrained")
+    facts = {
+        "fingerprint": fingerprint,
+        "classes": list(job.classes.names),
+        "absent": journal.absent(),
+        "iterations": job.plan.iterations,
+        "samples": samples,
+        "seed": job.seed,
+        "parameters": parameter_count(network),
+        "pretrained": content_hash(pretrained) if pretrained else "random",
+        "settings": dataclasses.asdict(job.plan),
+    }
+    if journal.absent():
+        say(f"No training label had a pixel of {', '.join(journal.absent())}: the network cannot know them.")
+    journal.write(job.out / "log.csv")
+    write_text(job.out / "training.json", json.dumps(facts, indent=2) + "\n")
+    save_model(job.out / "model.safetensors", network, job.plan.network, job.classes)
+
+
+def _kept(folder: Path, team: Team, frames: Tensor, labels: Tensor, names: Sequence[str]) -> Path:
+    """Keep this process's part of a batch, for whoever looks into it."""
+    path = folder / f"bad-batch-{team.rank}.pt"
+    with written_whole(path) as aside:
+        torch.save({"frames": frames.cpu(), "labels": labels.cpu(), "images": list(names)}, aside)
+    return path
+
+
+def _no_number(loss: float, iteration: int, names: Sequence[str], kept: Path) -> UserError:
+    return UserError(
+        f"The loss is {loss} at iteration {iteration}: lower training.lr, or look at the labels of that batch "
+        f"({', '.join(names)}; frames and labels are in {kept})."
+    )
 
 
 def training_fingerprint(manifest: str | Path, classes: ClassTable, plan: TrainingSettings, seed: int) -> str:
     """A digest of all that the trained weights depend on."""
     pretrained = plan.network.get("pretrained")
     weights = content_hash(pretrained) if pretrained is not None else ""
-    return digest(VERSIONS["train"], content_hash(manifest), classes.label_digest, plan.decisive, weights, seed)
-
-
-def save_model(path: str | Path, network: nn.Module, settings: Mapping[str, Any], classes: ClassTable) -> None:
-    """Write the network without its auxiliary parts, with its settings and class names, as safetensors."""
-    weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items() if not k.startswith(f"{AUXILIARY}.")}
-    # One entry: safetensors writes several in random order, and equal models shall be equal bytes.
-    facts = canonical_json({"network": {**settings, "pretrained": None}, "classes": classes.names})
-    with written_whole(path) as aside:
-        aside.write_bytes(safetensors.torch.save(weights, {"fewframes": facts}))
+    decisive = {**plan.decisive, "teacher": content_hash(plan.teacher) if plan.teacher else None}
+    return digest(VERSIONS["train"], content_hash(manifest), classes.label_digest, decisive, weights, seed)
 
 
 def choose_device(name: str) -> torch.device:
@@ -207,55 +242,3 @@ def seen_by(network: nn.Module, samples: Sequence[Sample], manifest: str | Path)
                 "manifests again by `snakemake`."
             )
     return [dataclasses.replace(s, memory=s.memory[len(s.memory) - wanted :]) for s in samples]
-
-
-def _optimiser(network: nn.Module, plan: TrainingSettings) -> torch.optim.Optimizer:
-    parameters = list(network.parameters())
-    if plan.step_unused:
-        for parameter in parameters:  # from the first step on, and likewise after a resumption
-            parameter.grad = torch.zeros_like(parameter)
-    # Convolutions' weights have four dimensions; biases and norms fewer, TDNet's norm over positions two.
-    spared = [] if plan.decay_all else [p for p in parameters if p.ndim < 4]
-    decayed = [p for p in parameters if plan.decay_all or p.ndim >= 4]
-    groups = [{"params": decayed, "weight_decay": plan.weight_decay}]
-    if spared:
-        groups.append({"params": spared, "weight_decay": 0.0})
-    if plan.optimiser == "adamw":
-        return torch.optim.AdamW(groups, plan.lr, fused=True)
-    # Fused SGD fails where a weight is first used in a later step, as those of a further path are.
-    return torch.optim.SGD(groups, plan.lr, momentum=plan.momentum, fused=bool(network.paths == 1))
-
-
-def _seed_torch(seed: int, iteration: int) -> None:
-    torch.manual_seed(int(np.random.SeedSequence((seed, _STEP, iteration)).generate_state(1)[0]))
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[signal.Signals]]:
-    """Collect SIGTERM and SIGUSR1 in a list, instead of dying of them, until left."""
-    received: list[signal.Signals] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _reported(
-    batches: Iterator[tuple[Tensor, Tensor]], losses: list[float], iterations: int, name: str
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches, and every ten seconds say how far the training is."""
-    started = spoken = time.monotonic()
-    first = len(losses)
-    for batch in batches:
-        yield batch
-        now = time.monotonic()
-        if now - spoken > _SECONDS_BETWEEN_LINES or len(losses) == iterations:
-            spoken = now
-            speed = (len(losses) - first) / (now - started)
-            say(f"train {name}: iteration {len(losses)}/{iterations}, loss {losses[-1]:.4f}, {speed:.1f} it/s")

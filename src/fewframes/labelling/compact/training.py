@@ -12,15 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import write_text
 from fewframes.core.progress import say
+from fewframes.core.team import Team, gathered
 from fewframes.labelling.compact.sources import Sources
 from fewframes.labelling.compact.video import Outcome
 
@@ -84,25 +83,6 @@ class Schedule:
         return replace(self, phases=phases)
 
 
-@dataclass(frozen=True)
-class Team:
-    """The processes that share each batch: this one's `rank` of `size`."""
-
-    rank: int = 0
-    size: int = 1
-
-    def agree(self, model: nn.Module) -> None:
-        """Let the gradients of all be their mean."""
-        if self.size == 1:
-            return
-        parameters = list(model.parameters())
-        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
-        dist.all_reduce(flat)
-        flat /= self.size
-        for p, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
-            p.grad = part.view_as(p).clone()
-
-
 class _Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """One process's part of the batch of each iteration, a function of the iteration's number."""
 
@@ -145,24 +125,15 @@ def train(build: Build, sources: Sources, schedule: Schedule, folder: Path, proc
     number any more.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if processes > 1:
-        meeting = folder / f"meeting-{os.getpid()}"
-        arguments = (processes, meeting, build, sources, schedule, folder)
-        spawn(_join, arguments, processes)  # type: ignore[no-untyped-call]
-        meeting.unlink(missing_ok=True)
-    else:
-        _run(Team(), build, sources, schedule, folder)
+    with gathered(processes, "gloo", _join, build, sources, schedule, folder) as team:
+        _run(team, build, sources, schedule, folder)
     state: dict[str, Tensor] = torch.load(folder / "state.pt", weights_only=True)["averaged"]
     return state
 
 
-def _join(
-    rank: int, size: int, meeting: Path, build: Build, sources: Sources, schedule: Schedule, folder: Path
-) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
+def _join(team: Team, build: Build, sources: Sources, schedule: Schedule, folder: Path) -> None:
     torch.set_num_threads(1)
-    _run(Team(rank, size), build, sources, schedule, folder)
-    dist.destroy_process_group()
+    _run(team, build, sources, schedule, folder)
 
 
 def _run(team: Team, build: Build, sources: Sources, schedule: Schedule, folder: Path) -> None:
