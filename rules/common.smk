@@ -219,11 +219,16 @@ def manifest_of_run(wildcards):
     return f"{STUDY.folder}/manifests/{wildcards.experiment}/draw{wildcards.draw}.csv"
 
 
-def training_inputs(wildcards):
-    """Through its family's checkpoint: the manifest to train on; and what else a training waits for."""
+def training_manifest(wildcards):
+    """Through its family's checkpoint: the manifest to train on."""
     planned_manifests(STUDY.family(wildcards.experiment))
+    return manifest_of_run(wildcards)
+
+
+def training_inputs(wildcards):
+    """The manifest, and what else a training waits for."""
     others = STUDY.trainings.waits_for(wildcards.network, run_of(wildcards))
-    return [manifest_of_run(wildcards), *others]
+    return [training_manifest(wildcards), *others]
 
 
 def run_of(wildcards):

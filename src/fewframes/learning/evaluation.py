@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress
 from fewframes.learning.augmentation import normalise
 from fewframes.learning.networks import build_network
-from fewframes.learning.samples import SampleReader, read_manifest
+from fewframes.learning.samples import Sample, SampleReader, read_manifest
 from fewframes.learning.training import choose_device, run_name, seen_by, use_threads
 
 
@@ -63,6 +63,55 @@ class EvaluationSettings:
         return parsed
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """A trained network, the samples of a manifest as it takes them, and how it is shown them."""
+
+    network: nn.Module
+    samples: Sequence[Sample]
+    reader: SampleReader
+    plan: EvaluationSettings
+    where: torch.device
+
+    @property
+    def paths(self) -> int:
+        """How many paths the network has; each gives a prediction of its own."""
+        count: int = self.network.paths  # type: ignore[assignment]
+        return count
+
+    def predictions(
+        self, paths: Sequence[int], label: str
+    ) -> Iterator[tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]]:
+        """Each sample's true label and what each of `paths` predicts, all `uint8 [H, W]` at the image's own size.
+
+        `label` is what progress is called. Raises `UserError` for a damaged file.
+        """
+        for sample in progress(self.samples, label):
+            frames, truth = self.reader(sample)
+            yield truth, [predict(self.network, frames, self.plan, self.where, path) for path in paths]
+
+
+def load_evaluation(
+    model: str | Path,
+    manifest: str | Path,
+    dataset_root: Folder,
+    labels_root: str | Path,
+    classes: ClassTable,
+    settings: Mapping[str, Any],
+    device: str,
+    threads: int | None,
+) -> Evaluation:
+    """What an evaluation needs, its files looked for; raises `UserError` for what does not serve (see `evaluate`)."""
+    plan = EvaluationSettings.parse(settings)
+    where = choose_device(device)
+    use_threads(threads)
+    network = load_model(model, classes).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    samples = seen_by(network, read_manifest(manifest), manifest)
+    reader = SampleReader(dataset_root, labels_root, classes)
+    reader.check_files(samples)
+    return Evaluation(network, samples, reader, plan, where)
+
+
 def evaluate(
     model: str | Path,
     manifest: str | Path,
@@ -84,26 +133,16 @@ def evaluate(
     paths' own, and `paths.csv` has mIoU and mAcc of each. Of `threads` see `use_threads`. Raises `UserError` for a
     model of other classes and for files that do not serve.
     """
-    plan = EvaluationSettings.parse(settings)
-    where = choose_device(device)
-    use_threads(threads)
-    network = load_model(model, classes).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    samples = seen_by(network, read_manifest(manifest), manifest)
-    reader = SampleReader(dataset_root, labels_root, classes)
-    reader.check_files(samples)
-    count = len(classes.names)
-    paths: int = network.paths
-    confusion = np.zeros((paths, len(samples), count, count), np.int64)
-    for number, sample in enumerate(progress(samples, f"evaluate {run_name(out)}")):
-        frames, label = reader(sample)
-        truth = resized(label, plan.size) if plan.size else label
-        for path in range(paths):
-            prediction = predict(network, frames, plan, where, path)
-            if plan.size:
-                prediction = resized(prediction, plan.size)
-            confusion[path, number] = metrics.confusion_matrix(truth, prediction, count)[:, :count]
+    what = load_evaluation(model, manifest, dataset_root, labels_root, classes, settings, device, threads)
+    count, size = len(classes.names), what.plan.size
+    confusion = np.zeros((what.paths, len(what.samples), count, count), np.int64)
+    shown = what.predictions(range(what.paths), f"evaluate {run_name(out)}")
+    for number, (truth, predicted) in enumerate(shown):
+        counted = [resized(ids, size) if size else ids for ids in (truth, *predicted)]
+        for path, prediction in enumerate(counted[1:]):
+            confusion[path, number] = metrics.confusion_matrix(counted[0], prediction, count)[:, :count]
     with written_whole(Path(out) / "confusion.npz") as aside:
-        np.savez_compressed(aside, clips=np.array([s.clip for s in samples]), confusion=confusion.sum(axis=0))
+        np.savez_compressed(aside, clips=np.array([s.clip for s in what.samples]), confusion=confusion.sum(axis=0))
     totals = confusion.sum(axis=1)
     write_metrics(Path(out) / "metrics.csv", totals, classes)
     write_group_metrics(Path(out) / "groups.csv", totals, classes)
@@ -197,9 +236,16 @@ def write_group_metrics(path: str | Path, confusion: NDArray[np.int64], classes:
     """Write the same for every group of classes, level by level: a confusion within a group is none."""
     rows: list[list[object]] = []
     for level, groups in classes.groups.items():
-        member = np.array([[name in names for name in classes.names] for names in groups.values()], np.int64)
-        rows += [[level, *row] for row in _scores(member @ confusion @ member.T, tuple(groups))]
+        rows += [[level, *row] for row in _scores(grouped(confusion, groups, classes), tuple(groups))]
     write_csv(path, ("level", "group", "iou", "accuracy", "pixels"), rows)
+
+
+def grouped(
+    confusion: NDArray[np.int64], groups: Mapping[str, Sequence[str]], classes: ClassTable
+) -> NDArray[np.int64]:
+    """Matrices `[..., G, G]` of groups of classes, named as in a class table's level, from those of classes."""
+    member = np.array([[name in names for name in classes.names] for names in groups.values()], np.int64)
+    return np.asarray(member @ confusion @ member.T)
 
 
 def _scores(confusion: NDArray[np.int64], names: Sequence[str]) -> list[tuple[object, ...]]:
