@@ -15,13 +15,13 @@ from fewframes.core.labels import load_class_table
 from fewframes.learning.evaluation import (
     EvaluationSettings,
     evaluate,
-    load_model,
     predict,
     resized,
     slide,
     windows,
     write_group_metrics,
 )
+from fewframes.learning.modelfile import load_model
 from fewframes.learning.networks import build_network
 from fewframes.learning.samples import SampleReader, read_manifest
 from fewframes.learning.training import save_model, train

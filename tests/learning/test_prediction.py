@@ -16,7 +16,8 @@ from fewframes.core.images import read_image, read_label
 from fewframes.core.labels import ClassTable, load_class_table
 from fewframes.learning import prediction
 from fewframes.learning.augmentation import normalise
-from fewframes.learning.evaluation import EvaluationSettings, load_model, predict
+from fewframes.learning.evaluation import EvaluationSettings, predict
+from fewframes.learning.modelfile import load_model
 from fewframes.learning.networks import build_network
 from fewframes.learning.prediction import open_footage, predict_clip, write_ids
 from fewframes.learning.training import save_model

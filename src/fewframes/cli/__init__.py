@@ -16,8 +16,8 @@ from fewframes.core.errors import UserError
 def app() -> None:
     """Fewframes: how little manual annotation is enough for video semantic segmentation?
 
-    Each command is one stage, which `snakemake` calls in order; doctor, fetch, predict, train-compact, export and
-    import are for hands.
+    Each command is one stage, which `snakemake` calls in order; doctor, fetch, predict,
+    export-predictions, train-compact, export and import are for hands.
     """
 
 
@@ -40,6 +40,7 @@ for _command in (
     hands.fetch,
     hands.train_compact,
     models.predict,
+    models.export_predictions,
     hands.export,
     hands.import_,
 ):

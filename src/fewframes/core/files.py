@@ -71,6 +71,27 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def folder_written_whole(path: str | Path) -> Iterator[Path]:
+    """A folder beside `path` to write to, put in its place on success and removed on failure.
+
+    An empty folder gives way to it, any other does not. Raises `UserError` where it cannot be written.
+    """
+    target = Path(path).resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
+            folder = Path(aside) / "new"
+            folder.mkdir()  # the outer one is closed to others
+            yield folder
+            folder.rename(target)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        reason = os.strerror(error.errno)
+        raise UserError(f"{path} cannot be written ({reason}): free space or mend permissions.") from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -87,7 +87,8 @@ def boundary_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 def mean(values: NDArray[np.float64]) -> float:
     """The mean of what is a number (mIoU of IoUs, mAcc of accuracies); not a number where nothing is."""
     numbers = values[~np.isnan(values)]
-    return float(numbers.mean()) if numbers.size else float("nan")
+    # One by one, as cityscapesScripts adds them: NumPy's own sum goes pairwise and may differ in the last bit.
+    return float(np.cumsum(numbers)[-1] / numbers.size) if numbers.size else float("nan")
 
 
 def coverage(confusion: NDArray[np.int64]) -> float:

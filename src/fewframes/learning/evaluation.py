@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -25,7 +22,7 @@ from fewframes.core.files import write_csv, written_whole
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress
 from fewframes.learning.augmentation import normalise
-from fewframes.learning.networks import build_network
+from fewframes.learning.modelfile import load_model
 from fewframes.learning.samples import Sample, SampleReader, read_manifest
 from fewframes.learning.training import choose_device, run_name, seen_by, use_threads
 
@@ -147,27 +144,6 @@ def evaluate(
     write_metrics(Path(out) / "metrics.csv", totals, classes)
     write_group_metrics(Path(out) / "groups.csv", totals, classes)
     write_csv(Path(out) / "paths.csv", ("path", "miou", "macc"), [_path_row(*each) for each in enumerate(totals)])
-
-
-def load_model(path: str | Path, classes: ClassTable) -> nn.Module:
-    """A trained network, ready to predict; raises `UserError` for a damaged file or one of other classes."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["fewframes"])
-        weights = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no model of Fewframes ({error}): delete it and train again.") from error
-    if tuple(facts["classes"]) != classes.names:
-        raise UserError(
-            f"{path} tells {len(facts['classes'])} classes apart, and not those of the class table "
-            f"'{classes.name}': evaluate it with the table it was trained with."
-        )
-    network = build_network(facts["network"], len(classes.names), auxiliary=False)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{path} does not fit its own settings: delete it and train again.") from error
-    return network.eval()
 
 
 @torch.inference_mode()

@@ -25,7 +25,8 @@ from fewframes.core.images import image_size, read_image
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress, say
 from fewframes.datasets.frames import VIDEOS, counted, frame_count, frame_names
-from fewframes.learning.evaluation import EvaluationSettings, load_model, predict, resized
+from fewframes.learning.evaluation import EvaluationSettings, predict, resized
+from fewframes.learning.modelfile import load_model
 from fewframes.learning.training import choose_device, use_threads
 
 OVERLAY = "overlay.mp4"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_clips
 from fewframes.core.errors import UserError
-from fewframes.core.files import read_csv
+from fewframes.core.files import folder_written_whole, read_csv
 from fewframes.core.images import read_image
 from fewframes.core.labelfile import read_layer
 from fewframes.core.labels import ClassTable
@@ -64,7 +60,7 @@ def export(
             frames.append(frame)
             yield frame, label
 
-    with _whole(out) as aside:
+    with folder_written_whole(out) as aside:
         module.write(labelled(), classes, root, aside)
         write_frames(aside, frames)
         write_classes(aside / CLASSES, classes)
@@ -142,26 +138,3 @@ def _check_free(out: Path) -> None:
         )
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty: name another folder.")
-
-
-@contextlib.contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to write to, put in its place on success and removed on failure."""
-    target = out.resolve()
-    aside: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        folder = aside / "new"
-        folder.mkdir()  # mkdtemp's own is closed to others
-        yield folder
-        folder.rename(target)  # an empty folder gives way, any other does not
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise UserError(
-            f"{out} cannot be written ({os.strerror(error.errno)}): free space or mend permissions."
-        ) from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
