@@ -89,6 +89,14 @@ def test_the_memory_read_is_an_unscaled_softmax() -> None:
     torch.testing.assert_close(read_memory(query, keys, values), expected)
 
 
+def test_the_memory_read_stays_in_32_bits_where_layers_do_not() -> None:
+    torch.manual_seed(0)
+    query, keys, values = torch.rand(1, 5, 8) * 9, torch.rand(1, 7, 8) * 9, torch.rand(1, 7, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = read_memory(query, keys, values)
+    assert torch.equal(within, read_memory(query, keys, values))
+
+
 def test_the_order_of_memory_positions_is_nothing_to_the_read() -> None:
     torch.manual_seed(0)
     query, keys, values = torch.rand(1, 6, 4), torch.rand(1, 9, 4), torch.rand(1, 9, 3)

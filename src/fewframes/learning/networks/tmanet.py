@@ -104,7 +104,8 @@ def read_memory(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """
     # One head as an explicit axis: the fused kernels only take four dimensions.
     q, k, v = (x.float().unsqueeze(1) for x in (query, keys, values))
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1).to(values.dtype)
+    with torch.autocast(q.device.type, enabled=False):
+        return F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1).to(values.dtype)
 
 
 def build_backbone(name: str, output_stride: int, pretrained: str | None) -> tuple[nn.Module, tuple[int, int]]:
