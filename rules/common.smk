@@ -1,5 +1,6 @@
 """The config, validated, and the functions that rules ask: everything else is in the package."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from fewframes.core.errors import UserError
-from fewframes.core.stages import VERSIONS
+from fewframes.core.stages import ALLOW_CPU, VERSIONS
 from fewframes.core.weights import registry
 from fewframes.experiments.study import Study
 
@@ -34,6 +35,10 @@ except WorkflowError as error:
         file=sys.stderr,
     )
     sys.exit(2)
+
+if config["allow_cpu"]:
+    # Jobs inherit it, those of a cluster too: each reads the config for itself.
+    os.environ[ALLOW_CPU] = "1"
 
 
 wildcard_constraints:

@@ -20,9 +20,10 @@ rule evaluate:
         "<data>/logs/evaluate/{network}/{experiment}/draw{draw}-seed{seed}.log",
     threads: 1
     resources:
-        gpu=1,
+        gpu=int(STUDY.evaluation_device != "cpu"),
     params:
         settings=lambda wildcards: STUDY.evaluation_settings(wildcards.network),
+        device=lambda wildcards, threads: STUDY.evaluation_device,
         version=VERSIONS["evaluate"],
         root=str(STUDY.root),
         classes=STUDY.classes,
@@ -33,4 +34,5 @@ rule evaluate:
     shell:
         "fewframes evaluate --model {input.model:q} --manifest {params.manifest:q} --settings {params.settings:q}"
         " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --threads {threads}"
+        " --device {params.device}"
         " --out {params.out:q} 2>&1 | tee {log:q}"

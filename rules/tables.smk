@@ -1,13 +1,14 @@
 """Tables and figures, from whatever runs the config names.
 
-REQUIRED INPUTS: every run's metrics.csv, every manifest; labels for the pictures
-OUTPUTS: tables/table<i>.{csv,md,tex}, figures/{figure4,cost}.{png,pdf}, figures/{propagation,refinement}.{png,pdf}
+REQUIRED INPUTS: every run's metrics.csv and confusion.npz, every manifest; labels for the pictures
+OUTPUTS: tables/table<i>.{csv,md,tex,html}, tables/claims.{csv,md,html}, figures/{figure4,cost}.{png,pdf}, figures/{propagation,refinement}.{png,pdf}
 """
 
 
 rule table:
     input:
         metrics=evaluated_runs("metrics.csv"),
+        confusion=evaluated_runs("confusion.npz"),
         manifests=every_manifest,
         catalogue=CATALOGUE,
         definition=table_definition,
@@ -33,6 +34,38 @@ rule table:
         out=lambda wildcards, output: Path(output.csv).with_suffix(""),
     shell:
         "fewframes table --definition {input.definition:q} --settings {params.settings:q}"
+        " --catalogue {input.catalogue:q} --classes {params.classes:q} --results {params.results:q}"
+        " --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule claims:
+    input:
+        metrics=evaluated_runs("metrics.csv"),
+        confusion=evaluated_runs("confusion.npz"),
+        manifests=every_manifest,
+        catalogue=CATALOGUE,
+        definition=EXPERIMENTS / "claims.yaml",
+    output:
+        csv="<data>/tables/claims.csv",
+        md="<data>/tables/claims.md",
+        html=report(
+            "<data>/tables/claims.html",
+            caption="../workflow/report/claims.rst",
+            category="Tables",
+            labels={"shows": "claims"},
+        ),
+    log:
+        "<data>/logs/tables/claims.log",
+    localrule: True
+    params:
+        settings=STUDY.table_settings(),
+        version=VERSIONS["tables"],
+        classes=STUDY.classes,
+        class_digest=STUDY.class_digest,
+        results=results_folder,
+        out=lambda wildcards, output: Path(output.csv).with_suffix(""),
+    shell:
+        "fewframes claims --definition {input.definition:q} --settings {params.settings:q}"
         " --catalogue {input.catalogue:q} --classes {params.classes:q} --results {params.results:q}"
         " --out {params.out:q} 2>&1 | tee {log:q}"
 

@@ -18,7 +18,7 @@ rule train:
     retries: 1
     threads: 1
     resources:
-        gpu=lambda wildcards: STUDY.trainings.processes(wildcards.network),
+        gpu=lambda wildcards: STUDY.trainings.gpus(wildcards.network),
     params:
         settings=lambda wildcards: STUDY.trainings.settings(
             wildcards.network, run_of(wildcards)
@@ -29,6 +29,7 @@ rule train:
         housekeeping=lambda wildcards, threads: STUDY.trainings.housekeeping(
             wildcards.network
         ),
+        device=lambda wildcards, threads: STUDY.trainings.device(wildcards.network),
         version=VERSIONS["train"],
         root=str(STUDY.root),
         classes=STUDY.classes,
@@ -41,5 +42,5 @@ rule train:
     shell:
         "fewframes train --manifest {params.manifest:q} --settings {params.settings:q}"
         " --housekeeping {params.housekeeping:q} --root {params.root:q} --classes {params.classes:q}"
-        " --results {params.results:q} --seed {wildcards.seed} --threads {threads} --out {params.out:q}"
+        " --results {params.results:q} --seed {wildcards.seed} --threads {threads} --device {params.device} --out {params.out:q}"
         " --checkpoints {params.checkpoints:q} 2>&1 | tee {log:q}"

@@ -182,6 +182,14 @@ def test_a_teacher_is_the_same_run_of_another_network_or_a_file(tmp_path):
             study(tmp_path, training={"tmanet": {"teacher": "tdnet"}, "tdnet": {"teacher": teacher}})
 
 
+def test_a_training_asks_for_as_many_gpus_as_share_its_batches(tmp_path):
+    made = study(tmp_path, training={"tmanet": {"processes": 4}, "tdnet": {"device": "cpu", "processes": 2}}).trainings
+    assert (made.device("tmanet"), made.gpus("tmanet")) == ("auto", 4)
+    assert (made.device("tdnet"), made.gpus("tdnet")) == ("cpu", 0)
+    assert "device" not in json.loads(made.housekeeping("tdnet")) | json.loads(made.settings("tdnet", RUN))
+    assert study(tmp_path).evaluation_device == "auto"
+
+
 def test_housekeeping_is_no_setting_that_results_depend_on(tmp_path):
     plain = study(tmp_path)
     other = study(tmp_path, training={"tmanet": {"checkpoint_every": 7, "workers": 0, "cache_mb": 1}})

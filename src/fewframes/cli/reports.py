@@ -1,4 +1,4 @@
-"""The commands that rules call to print tables and draw figures."""
+"""The commands that print tables, claims and budgets and draw figures; rules call all but the budget."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import fewframes
 from fewframes.cli import options
 from fewframes.core.clips import dataset_root
 
@@ -38,6 +39,54 @@ def table(definition: Path, settings: dict[str, Any], catalogue: Path, classes: 
         dataset=results.name,
         note=marked_note(grid, settings),
     )
+
+
+@click.command()
+@_definition
+@options.settings
+@options.catalogue
+@options.classes
+@options.results
+@options.out
+def claims(definition: Path, settings: dict[str, Any], catalogue: Path, classes: str, results: Path, out: Path) -> None:
+    """Say which of the paper's claims the runs bear out: OUT.csv, .md and .html."""
+    from fewframes.core.labels import load_class_table
+    from fewframes.experiments.schemes import load_catalogue
+    from fewframes.reporting.claims import write_claims
+    from fewframes.reporting.marks import marked_note
+    from fewframes.reporting.statistics import Grid
+
+    grid = Grid.of(results, settings)
+    write_claims(
+        definition,
+        load_catalogue(catalogue),
+        grid,
+        load_class_table(classes),
+        out,
+        dataset=results.name,
+        note=marked_note(grid, settings),
+    )
+
+
+@click.command()
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), required=True, help="Hours of annotation.")
+@options.results
+@options.classes
+@click.option("--network", default="tmanet", show_default=True, help="The network to train.")
+@click.option(
+    "--catalogue",
+    type=options.PATH,
+    default=Path(fewframes.__file__).parents[2] / "workflow" / "experiments" / "catalogue.yaml",
+    show_default="of this installation",
+    help="The catalogue of experiments (YAML).",
+)
+def budget(hours: float, results: Path, classes: str, network: str, catalogue: Path) -> None:
+    """What to annotate in so many hours, and which mIoU to expect, from the runs in RESULTS."""
+    from fewframes.core.labels import load_class_table
+    from fewframes.experiments.schemes import load_catalogue
+    from fewframes.reporting.budget import advice
+
+    click.echo(advice(hours, results, network, load_catalogue(catalogue), load_class_table(classes)))
 
 
 @click.group()

@@ -22,3 +22,6 @@ VERSIONS = {
     "tables": 2,
     "figures": 3,
 }
+
+ALLOW_CPU = "FEWFRAMES_ALLOW_CPU"
+"""Environment variable; where it is set, `auto` means a processor within a cluster's job too (config: `allow_cpu`)."""

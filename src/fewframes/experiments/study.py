@@ -255,10 +255,15 @@ class Study:
             settings["evaluation_split"] = self._config["evaluation"]["split"]
         return canonical_json(settings)
 
+    @property
+    def evaluation_device(self) -> str:
+        """Where networks are scored: auto, cpu or cuda."""
+        return str(self._config["evaluation"]["device"])
+
     def evaluation_settings(self, network: str) -> str:
         """Settings of `fewframes evaluate` for one network: its own go before those of all."""
         block = self._config["evaluation"]
-        of_all = {k: v for k, v in block.items() if k != "split" and not isinstance(v, Mapping)}
+        of_all = {k: v for k, v in block.items() if k not in ("split", "device") and not isinstance(v, Mapping)}
         return canonical_json(of_all | block.get(network, {}))
 
     def label_settings(self) -> str:

@@ -45,6 +45,7 @@ class Trainings:
     def housekeeping(self, network: str) -> str:
         """The other settings of `fewframes train`: how it runs, which no result depends on."""
         block, entry = housekeeping_of(self._blocks[network]), self._published(network)
+        block.pop("device", None)
         if entry and entry.sha256 and not block.get("pretrained_sha256"):
             block["pretrained_sha256"] = entry.sha256
         return canonical_json(block)
@@ -66,9 +67,13 @@ class Trainings:
             )
         return stamp(Path(), [str(path)])
 
-    def processes(self, network: str) -> int:
-        """Processes that share each batch: GPUs that a training asks for."""
-        return int(self._blocks[network].get("processes", 1))
+    def device(self, network: str) -> str:
+        """Where it trains: auto, cpu or cuda."""
+        return str(self._blocks[network].get("device", "auto"))
+
+    def gpus(self, network: str) -> int:
+        """GPUs that a training asks for, one for each process that shares its batches."""
+        return 0 if self.device(network) == "cpu" else int(self._blocks[network].get("processes", 1))
 
     def _structure(self, network: str) -> Mapping[str, Any]:
         structure: Mapping[str, Any] = self._blocks[network].get("network", {})

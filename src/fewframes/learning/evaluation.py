@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fewframes.core import metrics
 from fewframes.core.clips import Folder
+from fewframes.core.device import choose_device
 from fewframes.core.errors import UserError
 from fewframes.core.files import write_csv, written_whole
 from fewframes.core.labels import ClassTable
@@ -24,7 +25,7 @@ from fewframes.core.progress import progress
 from fewframes.learning.augmentation import normalise
 from fewframes.learning.modelfile import load_model
 from fewframes.learning.samples import Sample, SampleReader, read_manifest
-from fewframes.learning.training import choose_device, run_name, seen_by, use_threads
+from fewframes.learning.training import run_name, seen_by, use_threads
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def load_evaluation(
 ) -> Evaluation:
     """What an evaluation needs, its files looked for; raises `UserError` for what does not serve (see `evaluate`)."""
     plan = EvaluationSettings.parse(settings)
-    where = choose_device(device)
+    where = choose_device(device, "evaluation")
     use_threads(threads)
     network = load_model(model, classes).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     samples = seen_by(network, read_manifest(manifest), manifest)

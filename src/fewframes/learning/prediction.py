@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from fewframes.core.device import choose_device
 from fewframes.core.errors import UserError
 from fewframes.core.files import content_hash, write_text, written_whole
 from fewframes.core.images import image_size, read_image
@@ -27,7 +28,7 @@ from fewframes.core.progress import progress, say
 from fewframes.datasets.frames import VIDEOS, counted, frame_count, frame_names
 from fewframes.learning.evaluation import EvaluationSettings, predict, resized
 from fewframes.learning.modelfile import load_model
-from fewframes.learning.training import choose_device, use_threads
+from fewframes.learning.training import use_threads
 
 OVERLAY = "overlay.mp4"
 RECORD = "prediction.json"
@@ -67,7 +68,7 @@ def predict_clip(
     replaced, and nothing else.
     """
     plan = EvaluationSettings.parse(settings)
-    where = choose_device(device)
+    where = choose_device(device, "prediction")
     use_threads(threads)
     network = load_model(model, classes).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     footage = open_footage(Path(clip))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fewframes.core.clips import Folder
+from fewframes.core.device import choose_device, device_name
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, content_hash, digest, write_text, written_whole
 from fewframes.core.labels import ClassTable
@@ -63,7 +64,7 @@ def train(
     is no longer a number: then the batch is kept in `checkpoints`.
     """
     plan = TrainingSettings.parse(settings)
-    where = choose_device(device)
+    where = choose_device(device, "training")
     if where.type == "cuda" and plan.processes > torch.cuda.device_count():
         raise UserError(
             f"training.processes is {plan.processes} and there are {torch.cuda.device_count()} GPUs here: lower it."
@@ -130,7 +131,7 @@ def _train(team: Team, job: _Job) -> None:
             stepper.resume(state)
             journal.resume(state)
         if team.first:
-            _say_start(plan, journal.done)
+            _say_start(plan, where, journal.done)
             journal.open_board(job.out / "tensorboard")
             entered.callback(journal.close)
         for frames, labels in feed(batches, range(journal.done, plan.iterations), workers, where):
@@ -155,7 +156,9 @@ def _train(team: Team, job: _Job) -> None:
             checkpoint.remove()
 
 
-def _say_start(plan: TrainingSettings, done: int) -> None:
+def _say_start(plan: TrainingSettings, where: torch.device, done: int) -> None:
+    others = f" and {plan.processes - 1} more" if plan.processes > 1 else ""
+    say(f"training on {device_name(where)}{others}, in {plan.precision}.")
     if done:
         say(f"resuming at iteration {done}")
     elif plan.network.get("pretrained") is None:
@@ -203,15 +206,6 @@ def training_fingerprint(manifest: str | Path, classes: ClassTable, plan: Traini
     weights = content_hash(pretrained) if pretrained is not None else ""
     decisive = {**plan.decisive, "teacher": content_hash(plan.teacher) if plan.teacher else None}
     return digest(VERSIONS["train"], content_hash(manifest), classes.label_digest, decisive, weights, seed)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device by name; `auto` is a CUDA GPU where there is one, else the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"The device is set to '{name}' and there is no CUDA GPU here: set it to auto or cpu.")
-    return torch.device(name)
 
 
 def run_name(out: str | Path) -> str:

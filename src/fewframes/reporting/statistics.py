@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ class Grid:
     def draws_of(self, experiment: str) -> tuple[int, ...]:
         """The draws of an experiment that count: none where it is not one of the grid's."""
         return self.experiments.get(experiment, ())
+
+    def run(self, network: str, experiment: str, draw: int, seed: int) -> Path:
+        """The folder of a run."""
+        return self.results / "runs" / network / experiment / f"draw{draw}-seed{seed}"
 
 
 @dataclass(frozen=True)
@@ -86,27 +90,38 @@ def spread(values: Mapping[tuple[int, int], float]) -> Spread:
 
 def read_scores(grid: Grid, network: str, experiment: str) -> Scores:
     """Scores of the runs that are finished; a run without its `metrics.csv`, or without a mean, is left out."""
-    miou: dict[tuple[int, int], float] = {}
-    macc: dict[tuple[int, int], float] = {}
+    runs = read_runs(grid, network, experiment)
+    return Scores(*(spread({run: scores[i] for run, scores in runs.items()}) for i in range(2)))
+
+
+def read_runs(
+    grid: Grid, network: str, experiment: str, classes: Collection[str] = ()
+) -> dict[tuple[int, int], tuple[float, float]]:
+    """IoU and accuracy in percent of the finished runs, by (draw, seed): the means over all classes or these alone."""
+    runs: dict[tuple[int, int], tuple[float, float]] = {}
     for draw in grid.draws_of(experiment) if network in grid.networks else ():
         for seed in grid.seeds:
-            path = grid.results / "runs" / network / experiment / f"draw{draw}-seed{seed}" / "metrics.csv"
-            if path.is_file() and (mean := _mean_row(path)) is not None:
-                miou[draw, seed], macc[draw, seed] = mean
-    return Scores(spread(miou), spread(macc))
+            path = grid.run(network, experiment, draw, seed) / "metrics.csv"
+            if path.is_file() and (scores := _mean_scores(path, classes)) is not None:
+                runs[draw, seed] = scores
+    return runs
 
 
 def _sd(values: list[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _mean_row(path: Path) -> tuple[float, float] | None:
-    """mIoU and mAcc in percent from the row `mean`; None where either is undefined."""
-    for row in read_csv(path, ("class", "iou", "accuracy")):
-        if row["class"] == "mean":
-            try:
-                pair = float(row["iou"] or "nan"), float(row["accuracy"] or "nan")
-            except ValueError:
-                break
-            return pair if all(map(math.isfinite, pair)) else None
-    raise UserError(f"{path} has no legible row 'mean': delete it and run `snakemake` to evaluate again.")
+def _mean_scores(path: Path, classes: Collection[str]) -> tuple[float, float] | None:
+    """The row `mean`, or the mean of the rows of `classes` that are numbers; None where either is undefined."""
+    wanted = classes or ("mean",)
+    try:
+        rows = [row for row in read_csv(path, ("class", "iou", "accuracy")) if row["class"] in wanted]
+        scores = [[float(row[score] or "nan") for row in rows] for score in ("iou", "accuracy")]
+    except ValueError:
+        rows = []
+    if not rows:
+        named = "row of these classes" if classes else "row 'mean'"
+        raise UserError(f"{path} has no legible {named}: delete it and run `snakemake` to evaluate again.")
+    numbers = [[value for value in values if math.isfinite(value)] for values in scores]
+    iou, accuracy = (float(np.mean(values)) if values else None for values in numbers)
+    return None if iou is None or accuracy is None else (iou, accuracy)

@@ -1,86 +1,102 @@
-"""The paper's tables, computed from whatever runs are finished, as CSV, Markdown and LaTeX.
+"""The paper's tables, computed from whatever runs are finished.
 
-A table's definition is YAML: a title, its kind (`mixtures` for table 1, `coarse` for table 3) and its rows by
-experiment id. What was not run prints as a gap, so a half-finished grid prints too.
+A table's definition is YAML: a title, its kind (`mixtures` for table 1, `coarse` for table 3), its rows by experiment
+id, the experiment that all are compared with, and the paper's values. What was not run prints as a gap, so a
+half-finished grid prints too.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from tabulate import tabulate
 
 from fewframes.core.errors import UserError
-from fewframes.core.files import write_csv, write_text
 from fewframes.core.labels import ClassTable
 from fewframes.experiments.corrected import read_corrected
 from fewframes.experiments.schemes import Experiment
 from fewframes.reporting.costs import read_cost
-from fewframes.reporting.statistics import Grid, Scores, Spread, read_scores
+from fewframes.reporting.paper import PAPER_KEYS, Paper
+from fewframes.reporting.printing import (
+    GAP,
+    Column,
+    Frames,
+    Part,
+    Table,
+    figure,
+    paper_part,
+    scores_part,
+    table_of,
+    verdict_part,
+    words,
+    write_printed,
+)
+from fewframes.reporting.statistics import Grid, read_scores
+from fewframes.reporting.verdicts import LEAST_RUNS, LEVEL, Arms, Comparison
 
 _ROW_KEYS = {
     "mixtures": {"network", "experiment"},
     "coarse": {"network", "unrefined", "refined"},
 }
-_GAP = "—"
-_PAGE = """<!doctype html><meta charset="utf-8"><style>
-body { font: 14px/1.4 system-ui, sans-serif; margin: 1em 2em; max-width: 75em }
-h1 { font-size: 1.2em } p { color: #555 }
-table { border-collapse: collapse; border-block: 2px solid } th { border-bottom: 1px solid }
-th, td { padding: .2em .7em; white-space: nowrap }
-</style>
-"""
-_PREAMBLE = r"""% Needs \usepackage{amssymb,booktabs,xcolor}; the three marks may be redefined before.
-\providecommand{\unusedframe}{$\square$}
-\providecommand{\pseudoframe}{$\blacksquare$}
-\providecommand{\manualframe}{\textcolor[HTML]{009E73}{$\blacksquare$}}
-"""
+_MAY = {"mixtures": {"control"}, "coarse": set()}
+"""Keys of a row that it may lack. `control` is an experiment on the same annotated frames without pseudo-labels."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A table's definition; `rows` hold the keys of its kind, and `network` in each."""
+    """A table's definition; `rows` hold the keys of its kind, and `network` in each.
+
+    `baseline` is the experiment that all others are compared with, where there is one. `paper` is what
+    `paper.Paper` takes.
+    """
 
     title: str
     kind: str
     networks: Mapping[str, str]
     frames: tuple[int, int]
     rows: tuple[Mapping[str, Any], ...]
+    baseline: str
+    paper: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Frames:
-    """Which offsets of a clip are trained on, shown over the offsets `first` … `last`."""
+class Sheet:
+    """What a table is made of: its definition, and the runs of a grid."""
 
-    offsets: tuple[int, ...]
-    first: int
-    last: int
+    definition: Definition
+    catalogue: Mapping[str, Experiment]
+    grid: Grid
+    classes: ClassTable
 
-    def marks(self, unused: str, pseudo: str, manual: str) -> str:
-        """One mark an offset; the annotated frame is the one at offset 0."""
-        used = {offset: pseudo if offset else manual for offset in self.offsets}
-        return "".join(used.get(offset, unused) for offset in range(self.first, self.last + 1))
+    @cached_property
+    def arms(self) -> Arms:
+        """The runs to compare."""
+        return Arms(self.grid, self.classes.names)
 
+    def compare(self, network: str, arm: str, other: str) -> Comparison | None:
+        """Compare two experiments; None where one is not named or not run, and for an experiment with itself."""
+        return self.arms.compare(network, arm, other) if other and arm != other else None
 
-Cell = str | Frames
-"""What a printed cell holds: plain text, not yet escaped, or the boxes of the frames used."""
+    def network(self, id_: str) -> str:
+        """A network's name in print."""
+        return self.definition.networks.get(id_, id_)
 
+    def against_baseline(self, network: str, arm: Experiment, name: str, column: Column) -> list[Part]:
+        """The comparison with the definition's baseline, whose name goes into the column's title, where it has one."""
+        baseline = self.definition.baseline
+        if not baseline:
+            return []
+        named = replace(column, title=column.title.format(self.catalogue[baseline].name))
+        return [verdict_part(self.compare(network, arm.id, baseline), name, named)]
 
-@dataclass(frozen=True)
-class Table:
-    """A table with its numbers (`csv`: header and rows) and as it is printed (`columns`: group and title)."""
-
-    title: str
-    legend: str
-    csv: tuple[Sequence[str], Sequence[Sequence[object]]]
-    columns: Sequence[tuple[str, str]]
-    rows: Sequence[Sequence[Cell]]
+    @cached_property
+    def paper(self) -> Paper:
+        """The paper's values, where these runs may stand beside them."""
+        return Paper(self.definition.paper, self.grid, self.classes, self.definition.baseline)
 
 
 def read_definition(path: Path) -> Definition:
@@ -89,17 +105,30 @@ def read_definition(path: Path) -> Definition:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         kind = str(data["kind"])
         first, last = data.get("frames", (-10, 10))
+        paper = dict(data.get("paper", {}))
+        if paper:
+            paper["values"] = path.parent / paper["values"]
         definition = Definition(
-            str(data["title"]), kind, dict(data.get("networks", {})), (int(first), int(last)), tuple(data["rows"])
+            str(data["title"]),
+            kind,
+            dict(data.get("networks", {})),
+            (int(first), int(last)),
+            tuple(data["rows"]),
+            str(data.get("baseline", "")),
+            paper,
         )
         keys = _ROW_KEYS[kind]
-        wrong = [row for row in definition.rows if set(row) != keys]
+        if not definition.rows:
+            raise ValueError("no rows")
+        wrong = [row for row in definition.rows if not keys <= set(row) <= keys | _MAY[kind]]
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path} is not a table definition ({error!r}): it needs title, kind ({' or '.join(_ROW_KEYS)}) and rows."
         ) from error
     if wrong:
         raise UserError(f"{path}: the row {wrong[0]} must have the keys {', '.join(sorted(keys))}.")
+    if paper and set(paper) != PAPER_KEYS:
+        raise UserError(f"{path}: 'paper' must have the keys {', '.join(sorted(PAPER_KEYS))}.")
     return definition
 
 
@@ -119,11 +148,10 @@ def write_table(
     """
     build = {"mixtures": _mixtures, "coarse": _coarse}
     read = read_definition(definition)
-    table = build[read.kind](read, catalogue, grid, classes, f"{read.title} ({dataset})")
-    write_csv(f"{out}.csv", *table.csv)
-    write_text(f"{out}.md", markdown(table, note))
-    write_text(f"{out}.tex", latex(table, note))
-    write_text(f"{out}.html", html(table, note))
+    if read.baseline:
+        experiment_of(catalogue, read.baseline)
+    table = build[read.kind](Sheet(read, catalogue, grid, classes), f"{read.title} ({dataset})")
+    write_printed(table, out, note)
 
 
 def experiment_of(catalogue: Mapping[str, Experiment], id_: str) -> Experiment:
@@ -143,207 +171,109 @@ def coarse_arms(row: Mapping[str, Any], catalogue: Mapping[str, Experiment]) -> 
     return unrefined, refined
 
 
-def _mixtures(
-    definition: Definition, catalogue: Mapping[str, Experiment], grid: Grid, classes: ClassTable, title: str
-) -> Table:
+def _mixtures(sheet: Sheet, title: str) -> Table:
     """Table 1: a row a network and experiment, with the frames used and what they cost.
 
     Mixtures of the grid that the definition does not name stand below the paper's.
     """
-    planned = [*definition.rows, *_unnamed(definition, catalogue, grid)]
-    experiments = [experiment_of(catalogue, row["experiment"]) for row in planned]
+    planned = [*sheet.definition.rows, *_unnamed(sheet)]
+    experiments = [experiment_of(sheet.catalogue, row["experiment"]) for row in planned]
     reach = [offset for experiment in experiments for offset in experiment.offsets]
-    first, last = min(definition.frames[0], *reach), max(definition.frames[1], *reach)
-    numbers: list[Sequence[object]] = []
-    rows: list[Sequence[Cell]] = []
-    for row, experiment in zip(planned, experiments, strict=True):
-        network = definition.networks.get(row["network"], row["network"])
-        frames = Frames(experiment.offsets, first, last)
-        scores = read_scores(grid, row["network"], experiment.id)
+    first, last = min(sheet.definition.frames[0], *reach), max(sheet.definition.frames[1], *reach)
+    papers = [_paper_mixture(sheet, row["network"], e) for row, e in zip(planned, experiments, strict=True)]
+    controlled = any("control" in row for row in planned)
+    rows: list[list[Part]] = []
+    for row, experiment, paper in zip(planned, experiments, papers, strict=True):
+        network, frames = row["network"], Frames(experiment.offsets, first, last)
+        scores = read_scores(sheet.grid, network, experiment.id)
         # A manifest serves every network; a network that is not trained is a gap all the same.
-        cost = read_cost(grid, experiment.id) if row["network"] in grid.networks else None
-        counts: tuple[float | None, ...] = (None,) * 4
-        if cost:
-            counts = (cost.key_frames, cost.hours(classes.minutes), cost.manual_percent, cost.samples)
-        named = [network, experiment.name]
-        boxes, offsets = frames.marks("□", "■", "◆"), " ".join(map(str, experiment.offsets))
-        numbers.append([*named, boxes, offsets, *_score_numbers(scores), *map(_number, counts, (0, 2, 2, 0))])
-        rows.append([*named, frames, *_score_texts(scores), *map(_text, counts, (0, 2, 2, 0))])
-    header = ["network", "id", "frames", "offsets", *_score_header("")]
-    header += ["key_frames", "annotation_hours", "manual_percent", "total_samples"]
-    columns = ["Network", "ID", f"Frames used ({first} … {last})", "mIoU", "mAcc"]
-    columns += ["Key frames", "Hours", "Manual %", "Samples"]
-    legend = "◆ annotated frame, ■ frame with a pseudo-label, □ unused frame. " + _legend(grid, classes)
+        cost = read_cost(sheet.grid, experiment.id) if network in sheet.grid.networks else None
+        boxes = [frames.marks("□", "■", "◆"), " ".join(map(str, experiment.offsets))]
+        shown = Column(f"Frames used ({first} … {last})", words=True)
+        parts = [words("network", "Network", sheet.network(network)), words("id", "ID", experiment.name)]
+        parts += [Part(["frames", "offsets"], boxes, [shown], [frames]), scores_part(scores)]
+        parts += sheet.against_baseline(network, experiment, "baseline", Column("Against {}", words=True))
+        if controlled:
+            compared = sheet.compare(network, experiment.id, row.get("control", ""))
+            parts.append(verdict_part(compared, "control", Column("Against its control", words=True)))
+        if any(papers):
+            parts.append(paper_part(scores, paper, "", Column("Paper (difference)")))
+        parts += [
+            figure("key_frames", Column("Key frames"), cost.key_frames if cost else None, 0),
+            figure("annotation_hours", Column("Hours"), cost.hours(sheet.classes.minutes) if cost else None, 2),
+            figure("manual_percent", Column("Manual %"), cost.manual_percent if cost else None, 2),
+            figure("total_samples", Column("Samples"), cost.samples if cost else None, 0),
+        ]
+        rows.append(parts)
+    legend = "◆ annotated frame, ■ frame with a pseudo-label, □ unused frame. " + _legend(sheet, any(papers))
     legend += " Manual % is the share of samples with a manual label, not of the work."
-    return Table(title, legend, (header, numbers), [("", c) for c in columns], rows)
+    return table_of(title, legend, rows)
 
 
-def _unnamed(definition: Definition, catalogue: Mapping[str, Experiment], grid: Grid) -> list[Mapping[str, Any]]:
+def _unnamed(sheet: Sheet) -> list[Mapping[str, Any]]:
     """Rows for the grid's mixtures of manual and propagated labels that no row of the definition names."""
-    named = {row["experiment"] for row in definition.rows}
+    named = {row["experiment"] for row in sheet.definition.rows}
     mixtures = [
-        id_ for id_ in grid.experiments if id_ not in named and not experiment_of(catalogue, id_).coarse_percent
+        id_
+        for id_ in sheet.grid.experiments
+        if id_ not in named and not experiment_of(sheet.catalogue, id_).coarse_percent
     ]
-    return [{"network": network, "experiment": id_} for network in grid.networks for id_ in mixtures]
+    return [{"network": network, "experiment": id_} for network in sheet.grid.networks for id_ in mixtures]
 
 
-def _coarse(
-    definition: Definition, catalogue: Mapping[str, Experiment], grid: Grid, classes: ClassTable, title: str
-) -> Table:
+def _coarse(sheet: Sheet, title: str) -> Table:
     """Table 3: a row a share of coarse labels, with the scores of both arms; their samples cost the same."""
-    numbers: list[Sequence[object]] = []
-    rows: list[Sequence[Cell]] = []
-    for row in definition.rows:
-        network = definition.networks.get(row["network"], row["network"])
-        arms = coarse_arms(row, catalogue)
-        scores = [read_scores(grid, row["network"], arm.id) for arm in arms]
+    pairs = [(row["network"], coarse_arms(row, sheet.catalogue)) for row in sheet.definition.rows]
+    papers = [_paper_coarse(sheet, network, arms) for network, arms in pairs]
+    with_paper = any(value is not None for pair in papers for value in pair)
+    rows: list[list[Part]] = []
+    for (network, arms), values in zip(pairs, papers, strict=True):
+        share = float(arms[0].coarse_percent)
+        parts = [words("network", "Network", sheet.network(network))]
+        parts.append(figure("coarse_percent", Column("Coarse %"), share, 0))
+        for arm, value, prefix, group in zip(
+            arms, values, ("unrefined_", "refined_"), ("Non-refined", "Refined"), strict=True
+        ):
+            scores = read_scores(sheet.grid, network, arm.id)
+            parts.append(scores_part(scores, prefix, group))
+            parts += sheet.against_baseline(network, arm, f"{prefix}baseline", Column("against {}", group, words=True))
+            if with_paper:
+                parts.append(paper_part(scores, value, prefix, Column("paper (difference)", group)))
+        gain = sheet.compare(network, arms[1].id, arms[0].id)
+        parts.append(verdict_part(gain, "refinement", Column("Refined against non-refined", words=True)))
         # The arms rest on the same annotation; corrections of refined labels come on top.
-        costs = [cost for arm in arms if (cost := read_cost(grid, arm.id))]
+        costs = [cost for arm in arms if (cost := read_cost(sheet.grid, arm.id))]
         cost = max(costs, key=lambda c: c.review_minutes, default=None)
-        counts = (cost.fine, cost.coarse, cost.hours(classes.minutes)) if cost else (None,) * 3
-        named = [network, str(arms[0].coarse_percent)]
-        both = [*_score_numbers(scores[0]), *_score_numbers(scores[1])]
-        numbers.append([*named, *both, *map(_number, counts, (0, 0, 2))])
-        printed = [*_score_texts(scores[0]), *_score_texts(scores[1])]
-        rows.append([*named, *printed, *map(_text, counts, (0, 0, 2))])
-    header = ["network", "coarse_percent", *_score_header("unrefined_"), *_score_header("refined_")]
-    header += ["fine_frames", "coarse_frames", "annotation_hours"]
-    columns = [("", "Network"), ("", "Coarse %"), ("Non-refined", "mIoU"), ("Non-refined", "mAcc")]
-    columns += [("Refined", "mIoU"), ("Refined", "mAcc"), ("Key frames", "fine"), ("Key frames", "coarse")]
-    return Table(title, _legend(grid, classes), (header, numbers), [*columns, ("", "Hours")], rows)
+        parts += [
+            figure("fine_frames", Column("fine", "Key frames"), cost.fine if cost else None, 0),
+            figure("coarse_frames", Column("coarse", "Key frames"), cost.coarse if cost else None, 0),
+            figure("annotation_hours", Column("Hours"), cost.hours(sheet.classes.minutes) if cost else None, 2),
+        ]
+        rows.append(parts)
+    return table_of(title, _legend(sheet, with_paper), rows)
 
 
-def _legend(grid: Grid, classes: ClassTable) -> str:
-    minutes = ", ".join(f"{value:g} minutes ({kind})" for kind, value in classes.minutes.items())
+def _legend(sheet: Sheet, with_paper: bool) -> str:
+    grid, minutes = sheet.grid, ", ".join(f"{v:g} minutes ({kind})" for kind, v in sheet.classes.minutes.items())
     draws, seeds = max(map(len, grid.experiments.values()), default=0), len(grid.seeds)
     corrected = len(read_corrected(grid.results))
     reviews = f", and what reviewing the {corrected} corrected labels took where a row uses them" if corrected else ""
+    one = " With one draw they say nothing of other choices of clips." if draws == 1 else ""
+    paper = " Paper: the value of its one run, in brackets ours minus it." if with_paper else ""
     return (
         "mIoU and mAcc in percent: mean ± sample standard deviation (number of runs). "
         f"Planned: draws {draws}, seeds {seeds}; an experiment that takes every clip alike has one draw. "
+        f"Differences are of mIoU, in percentage points, with their {100 * LEVEL:.0f} % interval over runs and images; "
+        f"below {LEAST_RUNS} runs on either side nothing is established.{one}{paper} "
         "Key frames are the distinct annotated frames that the samples rest on: a pseudo-label needs its clip's. "
-        f"Hours of annotation at {minutes} a key frame{reviews}. {_GAP} is what was not run."
+        f"Hours of annotation at {minutes} a key frame{reviews}. {GAP} is what was not run."
     )
 
 
-def _score_header(prefix: str) -> list[str]:
-    measures = ("mean", "sd", "sd_draws", "sd_seeds")
-    columns = [f"{score}_{measure}" for score in ("mIoU", "mAcc") for measure in measures]
-    return [prefix + column for column in (*columns, "n", "draws", "seeds")]
+def _paper_mixture(sheet: Sheet, network: str, experiment: Experiment) -> float | None:
+    return sheet.paper.value(network, experiment.id, "miou", model=network, scheme=experiment.name)
 
 
-def _score_numbers(scores: Scores) -> list[object]:
-    spreads = (scores.miou, scores.macc)
-    values = [_number(v) for s in spreads for v in (s.mean, s.sd, s.sd_draws, s.sd_seeds)]
-    return [*values, scores.miou.n, scores.miou.draws, scores.miou.seeds]
-
-
-def _score_texts(scores: Scores) -> tuple[str, str]:
-    # The number of runs is the same for both: it is printed once.
-    n = f" ({scores.miou.n})" if scores.miou.n else ""
-    return _pm(scores.miou) + n, _pm(scores.macc)
-
-
-def _pm(spread: Spread) -> str:
-    return _text(spread.mean, 2) + (f" ± {spread.sd:.2f}" if spread.sd is not None else "")
-
-
-def _number(value: float | None, decimals: int = 2) -> str:
-    """A number of the CSV: `decimals` 0 is a count, two decimals where it is fractional; empty where none."""
-    if value is None:
-        return ""
-    return f"{value:.0f}" if decimals == 0 and float(value).is_integer() else f"{value:.2f}"
-
-
-def _text(value: float | None, decimals: int) -> str:
-    """A number as it is printed; a count that is fractional (a mean over draws) shows one decimal."""
-    if value is None:
-        return _GAP
-    return f"{value:.{decimals or int(not float(value).is_integer())}f}"
-
-
-def markdown(table: Table, note: str = "") -> str:
-    """The table in Markdown, with its legend and the note below."""
-    header = [_markdown(f"{group} {title}".strip()) for group, title in table.columns]
-    cells = [[_cell(c, _markdown, ("□", "■", "◆")) for c in row] for row in table.rows]
-    body = tabulate(cells, header, tablefmt="pipe", disable_numparse=True, colalign=_alignment(table))
-    parts = [f"**{_markdown(table.title)}**", body, _markdown(table.legend), _markdown(note)]
-    return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def html(table: Table, note: str = "") -> str:
-    """The table as a small page of its own, for the report."""
-    header = [f"{group} {title}".strip() for group, title in table.columns]
-    cells = [[_cell(c, str, ("□", "■", "◆")) for c in row] for row in table.rows]
-    body = tabulate(cells, header, tablefmt="html", disable_numparse=True, colalign=_alignment(table))
-    below = "".join(f"<p>{escape(text)}</p>" for text in (table.legend, note) if text)
-    return f"{_PAGE}<h1>{escape(table.title)}</h1>{body}{below}\n"
-
-
-def latex(table: Table, note: str = "") -> str:
-    """The table as a LaTeX float in booktabs' manner, with its legend and the note below."""
-    marks = (r"\unusedframe", r"\pseudoframe", r"\manualframe")
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(table.title)}}}"]
-    lines += [rf"\begin{{tabular}}{{{''.join(side[0] for side in _alignment(table))}}}", r"\toprule"]
-    lines += _latex_groups(table.columns)
-    lines += [_latex_row([_latex(title) for _, title in table.columns]), r"\midrule"]
-    for i, row in enumerate(table.rows):
-        if i and row[0] != table.rows[i - 1][0]:
-            lines.append(r"\midrule")
-        lines.append(_latex_row([_cell(c, _latex, marks) for c in row]))
-    lines += [r"\bottomrule", r"\end{tabular}", ""]
-    lines += [rf"{{\footnotesize {_latex(text)}\par}}" for text in (table.legend, note) if text]
-    return _PREAMBLE + "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def _latex_groups(columns: Sequence[tuple[str, str]]) -> list[str]:
-    """The row of headings over several columns, and the rules below them; nothing where there is none."""
-    spans: list[tuple[str, int, int]] = []
-    for i, (group, _) in enumerate(columns, start=1):
-        if spans and group == spans[-1][0]:
-            spans[-1] = (group, spans[-1][1], i)
-        else:
-            spans.append((group, i, i))
-    if not any(group for group, _, _ in spans):
-        return []
-    heads = [rf"\multicolumn{{{last - first + 1}}}{{c}}{{{_latex(group)}}}" for group, first, last in spans]
-    rules = " ".join(rf"\cmidrule(lr){{{first}-{last}}}" for group, first, last in spans if group)
-    return [_latex_row(heads), rules]
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + r" \\"
-
-
-def _cell(cell: Cell, escaped: Callable[[str], str], marks: tuple[str, str, str]) -> str:
-    return cell.marks(*marks) if isinstance(cell, Frames) else escaped(cell)
-
-
-def _alignment(table: Table) -> list[str]:
-    """Text to the left, numbers to the right: numbers follow the last column that names the row."""
-    named = next(i for i, (_, title) in enumerate(table.columns) if title in ("mIoU", "Coarse %"))
-    return ["left"] * named + ["right"] * (len(table.columns) - named)
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
-
-
-_LATEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "—": "---",
-    "…": r"\ldots{}",
-    "□": r"\unusedframe{}",
-    "■": r"\pseudoframe{}",
-    "◆": r"\manualframe{}",
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in " ".join(text.split()))
+def _paper_coarse(sheet: Sheet, network: str, arms: Sequence[Experiment]) -> list[float | None]:
+    place, columns = {"coarse_percent": str(arms[0].coarse_percent)}, ("unrefined_miou", "refined_miou")
+    return [sheet.paper.value(network, a.id, column, **place) for a, column in zip(arms, columns, strict=True)]

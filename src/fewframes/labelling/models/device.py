@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 
+from fewframes.core.device import choose_device, device_name
 from fewframes.core.errors import UserError
 
 
@@ -57,14 +58,12 @@ def chosen_device(run: Asked, precision: str, owner: str, *, processors: bool = 
     `precision` is bfloat16, float32 or auto: bfloat16 on a GPU that has it and, with `processors`, on a processor that
     has it.
     """
-    if run.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"No GPU is to be seen, and the device of {owner} is cuda: give the job a GPU.")
-    gpu = run.device != "cpu" and torch.cuda.is_available()
+    at = choose_device(run.device, owner)
+    gpu = at.type == "cuda"
     if run.threads and not gpu:
         torch.set_num_threads(run.threads)
-    at = torch.device("cuda" if gpu else "cpu")
     half = precision == "bfloat16" or (precision == "auto" and (gpu or processors) and native_bfloat16(at))
-    return Device(at, torch.cuda.get_device_name() if gpu else "processor", half)
+    return Device(at, device_name(at), half)
 
 
 @contextmanager

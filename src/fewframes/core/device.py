@@ -1,0 +1,34 @@
+"""The device that a network runs on: a GPU where there is one, and no processor by mistake where one was asked for."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from fewframes.core.errors import UserError
+from fewframes.core.stages import ALLOW_CPU
+
+_JOB = "SLURM_JOB_ID"
+
+
+def choose_device(name: str, owner: str) -> torch.device:
+    """The device by name, `owner` in messages: `auto` is a CUDA GPU where there is one, else a processor.
+
+    Raises `UserError` where a GPU is named and there is none; and for `auto` within a job of Slurm, where hours on a
+    processor are rather a mistake than a wish.
+    """
+    found = torch.cuda.is_available()
+    if name.startswith("cuda") and not found:
+        raise UserError(f"No GPU is to be seen, and the device of {owner} is {name}: give the job a GPU, or set auto.")
+    if name == "auto" and not found and _JOB in os.environ and not os.environ.get(ALLOW_CPU):
+        raise UserError(
+            f"No GPU is to be seen in this job ({os.environ[_JOB]}), and {owner} would take hours on a processor: give "
+            "the job a GPU; or, if you mean it, set the device to cpu, or allow_cpu in the config."
+        )
+    return torch.device(("cuda" if found else "cpu") if name == "auto" else name)
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"

@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from fewframes.core.device import choose_device, device_name
+from fewframes.core.errors import UserError
+from fewframes.core.stages import ALLOW_CPU
+
+
+@pytest.fixture
+def no_gpu(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("SLURM_JOB_ID", ALLOW_CPU):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_auto_is_a_gpu_where_there_is_one_and_else_a_processor(no_gpu, monkeypatch) -> None:
+    assert choose_device("auto", "training") == torch.device("cpu")
+    assert device_name(torch.device("cpu")) == "processor"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto", "training") == torch.device("cuda")
+    assert choose_device("cpu", "training") == torch.device("cpu")
+
+
+def test_a_named_gpu_that_is_absent_is_refused(no_gpu) -> None:
+    with pytest.raises(UserError, match="No GPU is to be seen, and the device of training is cuda"):
+        choose_device("cuda", "training")
+
+
+def test_a_clusters_job_runs_on_a_processor_only_if_that_is_meant(no_gpu, monkeypatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    with pytest.raises(UserError, match=r"in this job \(77\), and propagation.sam2 would take hours .* allow_cpu"):
+        choose_device("auto", "propagation.sam2")
+    assert choose_device("cpu", "training") == torch.device("cpu")
+    monkeypatch.setenv(ALLOW_CPU, "1")
+    assert choose_device("auto", "training") == torch.device("cpu")
