@@ -321,12 +321,15 @@ def table_definition(wildcards):
 
 
 def table_files():
-    """The tables that the config asks for and has runs for."""
+    """The tables that the config asks for and has runs for, and what they make of the paper's claims."""
     tables = STUDY.tables if STUDY.experiments else []
+    kinds = {table: ("csv", "md", "tex", "html") for table in tables}
+    if tables:
+        kinds["claims"] = ("csv", "md", "html")
     return [
         f"{STUDY.folder}/tables/{table}.{kind}"
-        for table in tables
-        for kind in ("csv", "md", "tex", "html")
+        for table in kinds
+        for kind in kinds[table]
     ]
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewframes.core.errors import UserError
-from fewframes.reporting.statistics import Grid, Spread, read_scores, spread
+from fewframes.reporting.statistics import Grid, Spread, read_runs, read_scores, spread
 
 
 def grid_of(results, draws, seeds):
@@ -79,3 +79,14 @@ def test_metrics_without_a_legible_mean_are_named(tmp_path, text):
     write_metrics(tmp_path, "tmanet", "b3", 0, 0, text)
     with pytest.raises(UserError, match=r"draw0-seed0/metrics\.csv .* 'mean'"):
         read_scores(grid_of(tmp_path, (0,), (0,)), "tmanet", "b3")
+
+
+def test_classes_may_be_read_alone(tmp_path):
+    text = "class,iou,accuracy\nroad,90,95\ncar,50,60\ntrain,,\nmean,70,77.5\n"
+    write_metrics(tmp_path, "tmanet", "b3", 0, 0, text)
+    grid = grid_of(tmp_path, (0,), (0,))
+    assert read_runs(grid, "tmanet", "b3") == {(0, 0): (70, 77.5)}
+    assert read_runs(grid, "tmanet", "b3", ("car", "train")) == {(0, 0): (50, 60)}
+    assert read_runs(grid, "tmanet", "b3", ("train",)) == {}
+    with pytest.raises(UserError, match="no legible row of these classes"):
+        read_runs(grid, "tmanet", "b3", ("bus",))

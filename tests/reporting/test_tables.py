@@ -1,16 +1,20 @@
 import csv
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fewframes.core.errors import UserError
 from fewframes.core.labels import load_class_table
 from fewframes.experiments.schemes import Experiment, load_catalogue
+from fewframes.reporting.printing import Column, Table, html, latex, markdown, signed
 from fewframes.reporting.statistics import Grid
-from fewframes.reporting.tables import Table, latex, markdown, read_definition, write_table
+from fewframes.reporting.tables import read_definition, write_table
 
 EXPERIMENTS = Path(__file__).parents[2] / "workflow" / "experiments"
 CITYSCAPES = load_class_table("cityscapes")
@@ -49,6 +53,7 @@ def write_run(results: Path, network: str, experiment: str, run: str, miou: floa
     path = results / "runs" / network / experiment / run / "metrics.csv"
     path.parent.mkdir(parents=True)
     path.write_text(f"class,iou,accuracy,pixels\nroad,90,95,10\nmean,{miou},{macc},10\n")
+    np.savez_compressed(path.with_name("confusion.npz"), clips=np.array(["a"]), confusion=np.ones((1, 2, 2), np.int64))
 
 
 def write_manifest(results: Path, experiment: str, samples: list[tuple[str, int, str]], draw: int = 0) -> None:
@@ -62,6 +67,8 @@ def write_manifest(results: Path, experiment: str, samples: list[tuple[str, int,
 def results(tmp_path):
     """N1 run in both draws, B3 once, the refined half once; everything else is a gap."""
     folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "index.csv").write_text("clip,group\na,a\n")
     for draw in (0, 1):
         write_manifest(folder, "n1", [(clip, 0, "fine") for clip in "abc"], draw)
         write_manifest(folder, "b3", [("a", o, "pseudo:flow" if o else "fine") for o in (-2, 0, 2)], draw)
@@ -124,7 +131,7 @@ def assert_sound_latex(text: str) -> None:
     for line in filter(lambda line: line.endswith(r" \\"), body.splitlines()):
         spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
         assert len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) - len(spans) == columns
-    assert not re.search(r"[□■◆±—…]", text)
+    assert not re.search("[□■◆±—…\u2212]", text)
 
 
 def test_table_1_as_latex(results):
@@ -143,7 +150,9 @@ def test_table_3_by_hand(results):
     assert (half["refined_mIoU_mean"], half["refined_mAcc_mean"], half["refined_n"]) == ("40.00", "45.00", "1")
     # Only the refined arm has its manifest: the samples of the other are the same.
     assert (half["fine_frames"], half["coarse_frames"], half["annotation_hours"]) == ("1", "1", "1.62")
-    assert re.search(r"\| 50 \| +— \| +— \| +40.00 \(1\) \| +45.00 \| +1 \| +1 \| +1.62 \|", re.sub(" +", " ", text))
+    assert re.search(
+        r"\| 50 \| +— \| +— \| +40.00 \(1\) \| +45.00 \| — \| +1 \| +1 \| +1.62 \|", re.sub(" +", " ", text)
+    )
     assert_sound_latex(tex)
     assert r"\multicolumn{2}{c}{Non-refined}" in tex and r"\cmidrule(lr){3-4}" in tex
 
@@ -162,9 +171,11 @@ def test_nothing_run_prints_whole(tmp_path):
 
 @given(st.text(alphabet=[chr(i) for i in range(32, 127)] + list("\n±—□é"), max_size=30))
 def test_names_from_data_break_neither_format(name):
-    table = Table(name, name, (["a"], [["1"]]), [("", "ID"), ("", "mIoU")], [[name, "1"]])
+    columns = [Column("ID", words=True), Column(name, group=name)]
+    table = Table(name, name, (["a"], [["1"]]), columns, [[name, "1"]])
     assert_sound_latex(latex(table, name))
     assert len(re.findall(r"(?<!\\)\|", markdown(table).splitlines()[4])) == 3
+    assert len(re.findall("<t[dh][ >]", html(table))) == 4
 
 
 @pytest.mark.parametrize(
@@ -172,6 +183,9 @@ def test_names_from_data_break_neither_format(name):
     [
         ("title: t\nkind: pie\nrows: []", "is not a table definition"),
         ("title: t\nkind: mixtures", "is not a table definition"),
+        ("title: t\nkind: mixtures\nrows: []", "no rows"),
+        (MIXTURES + "baseline: n9", "'n9', which the catalogue lacks"),
+        (MIXTURES + "paper: {values: t.csv}", "'paper' must have the keys classes"),
         ("[]", "is not a table definition"),
         (MIXTURES.replace("experiment: n1", "experment: n1"), "must have the keys experiment, network"),
         (MIXTURES.replace("experiment: n1", "experiment: n9"), "'n9', which the catalogue lacks"),
@@ -226,5 +240,170 @@ def test_a_network_that_is_not_trained_is_a_gap_though_its_manifest_is_there(tmp
     catalogue = load_catalogue(EXPERIMENTS / "catalogue.yaml")
     write_table(EXPERIMENTS / "table1.yaml", catalogue, grid, CITYSCAPES, tmp_path / "t", dataset="d")
     rows = [line.split("|")[1:-1] for line in (tmp_path / "t.md").read_text().splitlines() if "| N1 " in line]
-    hours = {cells[0].strip(): cells[6].strip() for cells in rows}
+    hours = {cells[0].strip(): cells[7].strip() for cells in rows}
     assert hours == {"TMANet": "1.50", "TDNet": "—"}
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.004, "0.00"), (-0.004, "0.00"), (1, "+1.00"), (-2.345, "\u22122.35")])
+def test_differences_are_printed_with_their_sign(value, said):
+    assert signed(value) == said
+
+
+def with_runs(results: Path, **hits: list[int]) -> None:
+    """Runs of seeds 0, 1, ... of these experiments, each with so many hits of 100 in every one of nine images."""
+    images = [f"{city}_{i:06d}_000019" for city in "pqr" for i in range(3)]
+    groups = [f"{image},{image.rsplit('_', 1)[0]}" for image in images]
+    (results / "index.csv").write_text("\n".join(["clip,group", *groups]))
+    write_evaluation(results, images)
+    for experiment, of_seeds in hits.items():
+        for seed, hit in enumerate(of_seeds):
+            each = np.array([[hit + i % 3, 100 - hit - i % 3] for i in range(9)])
+            confusion = np.stack([each, each[:, ::-1]], axis=1)
+            total = confusion.sum(axis=0)
+            miou = 100 * total[0, 0] / (total.sum() - total[1, 1])
+            write_run(results, "tmanet", experiment, f"draw0-seed{seed}", miou, miou)
+            folder = results / "runs" / "tmanet" / experiment / f"draw0-seed{seed}"
+            np.savez_compressed(folder / "confusion.npz", clips=np.array(images), confusion=confusion)
+            settings = {
+                "iterations": 40000,
+                "crop": [9, 9],
+                "network": {"name": "tmanet", "pretrained": "w", "past": 1},
+            }
+            (folder / "training.json").write_text(json.dumps({"settings": settings}))
+
+
+def write_evaluation(results: Path, images: list[str]) -> None:
+    (results / "manifests").mkdir(parents=True, exist_ok=True)
+    (results / "manifests" / "evaluation.csv").write_text("\n".join(["clip", *images]))
+
+
+def compared(definition: str, results: Path) -> tuple[list[dict[str, str]], str, str]:
+    path, out = results / "definition.yaml", results / "tables" / "t"
+    path.write_text(definition)
+    grid = Grid(results, ("tmanet",), dict.fromkeys(CATALOGUE, (0,)), (0, 1, 2))
+    write_table(path, CATALOGUE, grid, CITYSCAPES, out, dataset="d")
+    with Path(f"{out}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return rows, Path(f"{out}.md").read_text(), Path(f"{out}.tex").read_text()
+
+
+def test_rows_are_compared_with_the_baseline(tmp_path):
+    with_runs(tmp_path, n1=[90, 91, 92], b3=[70, 71, 73], b2n=[90, 91])
+    rows, text, tex = compared(MIXTURES.replace("other_net", "tmanet") + "baseline: n1", tmp_path)
+    n1, b3, b2n = rows
+    assert [n1[f"baseline_{c}"] for c in ("difference", "low", "high", "verdict")] == [""] * 4
+    difference = float(b3["mIoU_mean"]) - float(n1["mIoU_mean"])
+    assert float(b3["baseline_difference"]) == pytest.approx(difference, abs=0.011)
+    assert float(b3["baseline_low"]) < difference < float(b3["baseline_high"]) < 0
+    assert (b3["baseline_verdict"], b2n["baseline_verdict"], b2n["baseline_low"]) == ("worse", "not established", "")
+    minus = "\u2212"
+    low, high = (minus + b3[f"baseline_{end}"][1:] for end in ("low", "high"))
+    line = f"{minus}{b3['baseline_difference'][1:]} ({low} to {high}), worse"
+    assert f"| {line} " in text and "Against N1" in text and line.replace(minus, "$-$") in tex
+    assert_sound_latex(tex)
+
+
+def test_a_control_has_a_column_of_its_own(tmp_path):
+    with_runs(tmp_path, n1=[90, 91, 92], b3=[70, 71, 73], b2n=[60, 61, 62])
+    definition = MIXTURES.replace("experiment: b3}", "experiment: b3, control: b2n}") + "baseline: n1"
+    rows, text, tex = compared(definition, tmp_path)
+    assert [row["control_verdict"] for row in rows] == ["", "better", ""]
+    assert "Against its control" in text
+    assert_sound_latex(tex)
+
+
+def test_table_3_compares_both_arms_and_their_difference(tmp_path):
+    with_runs(tmp_path, n1=[90, 91, 92], c=[60, 61, 62], cr=[70, 71, 72])
+    (zero, half), text, tex = compared(COARSE + "baseline: n1", tmp_path)
+    verdicts = [half[f"{name}_verdict"] for name in ("unrefined_baseline", "refined_baseline", "refinement")]
+    assert verdicts == ["worse", "worse", "better"]
+    assert zero["refinement_verdict"] == zero["unrefined_baseline_verdict"] == ""
+    assert "Non-refined against N1" in text and r"\multicolumn{3}{c}{Refined}" in tex
+    assert_sound_latex(tex)
+
+
+PAPER = """
+baseline: n1
+paper:
+  values: paper.csv
+  classes: cityscapes
+  samples: 3
+  scored: 9
+  trained: {tmanet: {iterations: 40000, crop: [9, 9], network: {past: 1, pretrained: true}}}
+"""
+
+
+@pytest.fixture
+def papers(tmp_path):
+    """Runs that are trained as the paper's, on as many samples, scored on as many frames."""
+    with_runs(tmp_path, n1=[90, 91, 92], b3=[70, 71, 73], c=[60, 61])
+    write_manifest(tmp_path, "n1", [(clip, 0, "fine") for clip in "abc"])
+    values = "model,scheme,miou\ntmanet,N1,80.5\nother_net,B2n,70\n"
+    (tmp_path / "paper.csv").write_text(values)
+    return tmp_path
+
+
+def test_the_papers_value_stands_beside_its_own_schedule(papers):
+    rows, text, tex = compared(MIXTURES + PAPER, papers)
+    ours = float(rows[0]["mIoU_mean"])
+    assert (rows[0]["paper_mIoU"], float(rows[0]["paper_difference"])) == (
+        "80.50",
+        pytest.approx(ours - 80.5, abs=0.011),
+    )
+    # The paper has no B3 here, and nothing was run of what it has of the other network.
+    assert [row["paper_mIoU"] for row in rows[1:]] == ["", ""]
+    assert f"80.50 ({signed(ours - 80.5)})" in text and "Paper (difference)" in text
+    assert_sound_latex(tex)
+
+
+def test_the_papers_values_of_table_3(papers):
+    (papers / "paper.csv").write_text("coarse_percent,unrefined_miou,refined_miou\n0,80,80\n50,60,70\n")
+    (zero, half), text, tex = compared(COARSE + PAPER, papers)
+    assert (zero["unrefined_paper_mIoU"], zero["refined_paper_mIoU"]) == ("80.00", "80.00")
+    assert (half["unrefined_paper_mIoU"], half["refined_paper_mIoU"]) == ("60.00", "")
+    assert "Refined paper (difference)" in text
+    assert_sound_latex(tex)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("samples: 3", "samples: 4"),
+        ("scored: 9", "scored: 500"),
+        ("classes: cityscapes", "classes: idd"),
+        ("iterations: 40000", "iterations: 80000"),
+        ("past: 1", "past: 2"),
+        ("{tmanet: {iter", "{tdnet: {iter"),
+    ],
+)
+def test_no_papers_value_beside_other_data_networks_or_schedules(papers, old, new):
+    rows, text, tex = compared(MIXTURES + PAPER.replace(old, new), papers)
+    assert "paper_mIoU" not in rows[0] and "Paper" not in text and "Paper" not in tex
+
+
+def test_weights_from_scratch_are_not_the_papers(papers):
+    for file in papers.glob("runs/tmanet/n1/*/training.json"):
+        file.write_text(file.read_text().replace('"w"', "null"))
+    rows, *_ = compared(MIXTURES + PAPER, papers)
+    assert "paper_mIoU" not in rows[0]
+
+
+def test_settings_that_cannot_be_read_are_named(papers):
+    next(papers.glob("runs/tmanet/n1/*/training.json")).write_text("{")
+    with pytest.raises(UserError, match=r"training\.json cannot be read"):
+        compared(MIXTURES + PAPER, papers)
+
+
+@pytest.mark.parametrize("table", ["table1", "table3"])
+def test_the_definitions_ask_for_the_papers_own_defaults(table):
+    """What the definitions call the paper's schedule is what the config's schema trains without a word."""
+    schema = yaml.safe_load((EXPERIMENTS.parent / "schemas" / "config.schema.yaml").read_text())
+    definition = read_definition(EXPERIMENTS / f"{table}.yaml")
+    assert definition.baseline == "n1"
+    assert len(paper(definition.paper["values"].name)) == len(definition.rows)
+    for network, asked in definition.paper["trained"].items():
+        known = schema["properties"]["training"]["properties"][network]["properties"]
+        of_network = asked.pop("network")
+        assert asked == {key: known[key]["default"] for key in asked}
+        of_network.pop("pretrained")
+        assert of_network == {key: known["network"]["properties"][key]["default"] for key in of_network}

@@ -17,7 +17,7 @@ def app() -> None:
     """Fewframes: how little manual annotation is enough for video semantic segmentation?
 
     Each command is one stage, which `snakemake` calls in order; doctor, fetch, predict,
-    export-predictions, train-compact, export and import are for hands.
+    export-predictions, budget, train-compact, export and import are for hands.
     """
 
 
@@ -35,6 +35,8 @@ for _command in (
     stages.train,
     stages.evaluate,
     reports.table,
+    reports.claims,
+    reports.budget,
     reports.figure,
     hands.doctor,
     hands.fetch,

@@ -19,7 +19,7 @@ VERSIONS = {
     "quality": 2,
     "signals": 1,
     "refinement_quality": 1,
-    "tables": 2,
+    "tables": 3,
     "figures": 3,
 }
 
