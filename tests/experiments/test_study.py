@@ -190,6 +190,16 @@ def test_a_training_asks_for_as_many_gpus_as_share_its_batches(tmp_path):
     assert study(tmp_path).evaluation_device == "auto"
 
 
+def test_tdnet_is_scored_at_the_size_it_is_made_for(tmp_path):
+    small = {"tmanet": {}, "tdnet": {"network": {"size": [128, 256]}}}
+    made = study(tmp_path, training=small, evaluation={"mode": "whole"})
+    settings = json.loads(made.evaluation_settings("tdnet"))
+    assert (settings["mode"], settings["crop"]) == ("resized", [128, 256])
+    assert json.loads(made.evaluation_settings("tmanet"))["mode"] == "whole"
+    chosen = study(tmp_path, training=small, evaluation={"tdnet": {"crop": [96, 192]}})
+    assert json.loads(chosen.evaluation_settings("tdnet"))["crop"] == [96, 192]
+
+
 def test_housekeeping_is_no_setting_that_results_depend_on(tmp_path):
     plain = study(tmp_path)
     other = study(tmp_path, training={"tmanet": {"checkpoint_every": 7, "workers": 0, "cache_mb": 1}})
