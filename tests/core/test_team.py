@@ -35,6 +35,42 @@ def learn(team, out):
     if team.first:
         json.dump(state, open(out, "w"))
 
+def layouts(team, out):
+    # Weights in channels last, which fused optimisers go through as they lie.
+    from fewframes.core.labels import load_class_table
+    from fewframes.core.team import Team
+    from fewframes.learning.settings import TrainingSettings
+    from fewframes.learning.steps import Stepper
+
+    class Plain(nn.Module):
+        paths, past_frames, memory_frame = 1, 1, "previous"
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = nn.Sequential(nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 11, 3))
+        def forward(self, clip, path=0):
+            return (self.conv(clip.flatten(1, 2)),)
+
+    made = []
+    for optimiser in ("sgd", "adamw"):
+        plan = TrainingSettings.parse({"network": {}, "batch_size": 4, "lr": 0.1, "optimiser": optimiser})
+        for of in (team, Team()):
+            network = Plain()
+            stepper = Stepper(network, plan, of, torch.device("cpu"), load_class_table("camvid"), 2, seed=0)
+            generator = torch.Generator().manual_seed(1)
+            frames = torch.randn(4, 2, 9, 9, 3, generator=generator)
+            labels = torch.randint(0, 11, (4, 5, 5), generator=generator, dtype=torch.uint8)
+            part = slice(of.rank, None, of.size)
+            losses = [stepper.step(frames[part], labels[part], i)[0] for i in range(3)]
+            made.append([losses, network.conv[2].weight.tolist()])
+    if team.first:
+        json.dump(made, open(out, "w"))
+
+def errs_first(team, out):
+    if team.first:
+        raise UserError("labels.h5 is damaged: delete it.")
+    team.total(torch.ones(1))
+
 def unused(team, out):
     net = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)])
     net[0](torch.ones(1)).backward()
@@ -93,6 +129,18 @@ def test_a_weight_that_no_process_used_keeps_no_gradient(in_two) -> None:
 
 def test_what_another_process_complains_of_is_said(in_two) -> None:
     assert in_two("fails") == "clip.png is damaged: restore it."
+
+
+def test_two_processes_step_as_one_does_in_every_layout(in_two) -> None:
+    made = in_two("layouts")
+    for ours, alone in (made[:2], made[2:]):
+        assert ours[0] == pytest.approx(alone[0], rel=1e-4)
+        torch.testing.assert_close(torch.tensor(ours[1]), torch.tensor(alone[1]), rtol=1e-3, atol=1e-4)
+
+
+def test_the_first_processs_complaint_is_the_only_one(in_two, capfd) -> None:
+    assert in_two("errs_first") == "labels.h5 is damaged: delete it."
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_one_process_keeps_its_norms() -> None:

@@ -143,7 +143,7 @@ def test_other_backbone_weights_are_noticed_and_absent_ones_named(tmp_path):
     weights = tmp_path / "resnet.safetensors"
     changed = {"training": {"tmanet": {"network": {"pretrained": str(weights)}}}}
     with pytest.raises(UserError, match=r"resnet\.safetensors does not exist"):
-        study(tmp_path, **changed).trainings.stamp("tmanet")
+        study(tmp_path, **changed).check_weights()
     weights.write_text("1")
     before = study(tmp_path, **changed).trainings.stamp("tmanet")
     weights.write_text("22")
@@ -154,11 +154,18 @@ def test_other_backbone_weights_are_noticed_and_absent_ones_named(tmp_path):
 def test_published_backbone_weights_are_waited_for_and_checked(tmp_path):
     chosen = {"pretrained": "resnet18-5c106cde"}
     blocks = {"tmanet": {"network": {"pretrained": "resnet50c.gluon_in1k"}}, "tdnet": {"network": {**chosen}}}
-    made = study(tmp_path, training=blocks, weights="w").trainings
+    data, results = tmp_path / "data", tmp_path / "results"
+    data.mkdir()
+    made = study(data, training=blocks, weights="w", results=str(results)).trainings
     assert [Path(file).name for file in made.waits_for("tdnet", RUN)] == ["resnet18-5c106cde.fetched"]
-    assert json.loads(made.settings("tdnet", RUN))["network"]["pretrained"] == "w/resnet18-5c106cde.pth"
-    assert json.loads(made.housekeeping("tdnet"))["pretrained_sha256"].startswith("5c106cde")
-    assert json.loads(made.housekeeping("tmanet"))["pretrained_sha256"] is None, "nobody published it"
+    assert json.loads(made.settings("tdnet", RUN))["network"]["pretrained"] == "resnet18-5c106cde"
+    assert json.loads(made.housekeeping("tdnet"))["weights_folder"] == "w"
+    made.check_weights()
+    noted = Path(made.waits_for("tdnet", RUN)[0])
+    noted.parent.mkdir(parents=True)
+    noted.touch()
+    with pytest.raises(UserError, match=r"w/resnet18-5c106cde.pth were fetched and are gone: run `fewframes fetch"):
+        made.check_weights()
     assert made.stamp("tdnet") == ""
     for wrong in ({"tmanet": {"network": {**chosen}}}, {"tdnet": {"network": {"pretrained": "sam_vit_b"}}}):
         with pytest.raises(UserError, match=r"weights of .*, and the network is built on resnet"):
@@ -180,6 +187,8 @@ def test_a_teacher_is_the_same_run_of_another_network_or_a_file(tmp_path):
     for teacher in ("tdnet", "tmanet"):
         with pytest.raises(UserError, match="which has a teacher or is the pupil itself"):
             study(tmp_path, training={"tmanet": {"teacher": "tdnet"}, "tdnet": {"teacher": teacher}})
+    with pytest.raises(UserError, match="which reads 2 past frames, and its pupil sees 1"):
+        study(tmp_path, training={"tmanet": {"teacher": "tdnet"}, "tdnet": {"network": {"window": 3}}})
 
 
 def test_a_training_asks_for_as_many_gpus_as_share_its_batches(tmp_path):
@@ -232,6 +241,31 @@ def test_settings_are_one_block_a_stage(tmp_path):
     assert plain.manifest_settings("propagated") == faster.manifest_settings("propagated")
     more = study(tmp_path, experiments=["n1", "b3", "coarse-50-refined"])
     assert plain.manifest_settings("propagated") == more.manifest_settings("propagated")
+
+
+def test_what_is_measured_before_the_plan_is_what_experiments_choose_by(tmp_path):
+    assert study(tmp_path, experiments=["n1", "b3", "b3-uniform"]).selections == []
+    assert study(tmp_path, experiments=["b3-diversity", "b3-flow", "p2-flow"]).selections == ["flow", "diversity"]
+
+
+def test_a_price_is_a_setting_of_manifests_that_count_hours_alone(tmp_path):
+    settings = {
+        id_: json.loads(study(tmp_path, experiments=[id_]).manifest_settings("annotated"))
+        for id_ in ("coarse-50", "coarse-50-hours")
+    }
+    assert "minutes" not in settings["coarse-50"]
+    assert settings["coarse-50-hours"]["minutes"] == {"coarse": 7, "fine": 90}
+
+
+def test_experiments_name_methods_of_refinement_beside_the_configs(tmp_path):
+    made = study(tmp_path, experiments=["coarse-50-refined", "coarse-50-automask", "coarse-75-automask"])
+    assert made.labelled["refined"] == made.refined_by == ["grabcut", "automask"]
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text("x: {coarse_percent: 50, labels: refined, refinement: magic}")
+    config = {"dataset": {"name": "d", "root": str(tmp_path)}, "training": {"tmanet": {}}, "experiments": ["x"]}
+    validate(config, SCHEMA)
+    with pytest.raises(UserError, match="refinement method 'magic' is unknown"):
+        Study(config, catalogue)
 
 
 def test_parsing_imports_nothing_heavy():

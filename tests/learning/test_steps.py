@@ -95,12 +95,21 @@ def test_compile_is_asked_for_by_its_key(monkeypatch) -> None:
     assert compiled == [network]
 
 
-def test_too_little_memory_names_the_keys(monkeypatch) -> None:
+def test_too_little_memory_names_the_keys(tiny, settings, tmp_path, monkeypatch) -> None:
     def full(*_: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(steps, "total_loss", full)
     with pytest.raises(UserError, match=r"memory of cpu .* training.accumulate, lower training.crop"):
+        train(**tiny.arguments(), settings=settings, seed=3, out=tmp_path / "o", checkpoints=tmp_path / "c")
+
+
+def test_compiling_without_a_compiler_is_said_in_a_sentence(monkeypatch) -> None:
+    def fails(*_: Any) -> Tensor:
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found")
+
+    monkeypatch.setattr(steps, "total_loss", fails)
+    with pytest.raises(UserError, match=r"training.compile needs a C\+\+ compiler"):
         stepped()
 
 
@@ -119,15 +128,18 @@ def test_the_divergence_from_a_teacher_is_nothing_for_itself(tmp_path, settings)
     torch.manual_seed(5)
     network = build_network(settings["network"], 11)
     save_model(tmp_path / "t.safetensors", network, settings["network"], CAMVID)
-    teacher = Teacher(tmp_path / "t.safetensors", CAMVID, 3, torch.device("cpu"))
+    teacher = Teacher(tmp_path / "t.safetensors", CAMVID, Plain(), 3, torch.device("cpu"))
     clip = torch.randn(2, 3, 3, 32, 48)
     own = network.eval()(clip[:, 1:])[0].detach()
     assert float(teacher.loss(clip, [own], 0.5)) == pytest.approx(0, abs=1e-6)
     p, q = (x[:, :, ::8, ::8].softmax(1) for x in (own, 2 * own + 1))
     expected = (p * (p / q).log()).sum(1).mean()
     torch.testing.assert_close(teacher.loss(clip, [own, 2 * own + 1], 0.5), 0.5 * expected)
-    with pytest.raises(UserError, match=r"reads 1 past frames, and the samples have 0"):
-        Teacher(tmp_path / "t.safetensors", CAMVID, 1, torch.device("cpu"))
+    alone = Plain()
+    alone.memory_frame = "self"
+    for pupil, frames in ((Plain(), 1), (alone, 3)):
+        with pytest.raises(UserError, match=r"reads 1 past frames, and its pupil sees 0"):
+            Teacher(tmp_path / "t.safetensors", CAMVID, pupil, frames, torch.device("cpu"))
 
 
 def test_a_training_depends_on_its_teachers_weights(tiny, settings, tmp_path) -> None:
@@ -158,8 +170,23 @@ def test_a_training_stops_before_its_jobs_time_is_up_and_goes_on(tiny, settings,
         train(**run, out=tmp_path / "never", checkpoints=tmp_path / "c")
 
 
+def test_only_the_latest_iterations_tell_how_long_one_takes(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(stopping.time, "time", lambda: now[0])
+    stop = stopping.Stopping(2000.0)
+    now[0] = 400  # the first compiles the network
+    assert not stop.due()
+    while not stop.due():
+        now[0] += 1
+    assert 2000 - now[0] == pytest.approx(31, abs=1)
+    assert (stop.reason, stop.code) == ("31 s before its job's time is up", stopping.UNFINISHED)
+
+
 def test_two_processes_train_one_network_and_resume_exactly(tiny, settings, tmp_path, monkeypatch) -> None:
-    run = {**tiny.arguments(), "settings": {**settings, "processes": 2, "iterations": 4}, "seed": 3, "threads": 2}
+    # Samples that do not fit into the cache: each process has workers of its own.
+    shared = {**settings, "processes": 2, "iterations": 4, "cache_mb": 0, "workers": 1}
+    run = {**tiny.arguments(), "settings": shared, "seed": 3, "threads": 2}
     train(**run, out=tmp_path / "whole", checkpoints=tmp_path / "a")
     monkeypatch.setenv(stopping.JOB_END, f"{time.time() + 5:.0f}")
     with pytest.raises(SystemExit):
@@ -199,20 +226,25 @@ def test_the_journal_tells_miou_by_windows_and_goes_on_where_it_was(tmp_path) ->
     rows = list(csv.DictReader(whole.decode().splitlines()))
     assert {i: row["miou"] for i, row in enumerate(rows) if row["miou"]} == {WINDOW - 1: "100.00", WINDOW + 2: "0.00"}
     assert [steps for steps, _ in points(tmp_path / "board")] == [WINDOW, WINDOW + 3]
-    assert told([range(20), range(20, WINDOW + 1), range(WINDOW + 1, WINDOW + 3)]) == whole
+    assert told([range(20), range(20, WINDOW), range(WINDOW, WINDOW + 3)]) == whole
+    assert [step for step, _ in points(tmp_path / "board")] == [WINDOW, WINDOW + 3]
     assert points(tmp_path / "board")[-1][1]["train/loss"] == pytest.approx(np.mean([1 / 51, 1 / 52, 1 / 53]))
 
 
 def points(folder: Path) -> list[tuple[int, dict[str, float]]]:
     """The curves' points that TensorBoard would read, by step."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
 
     found: dict[int, dict[str, float]] = {}
+    started = SessionLog.SessionStatus.Value("START")
     for file in sorted(folder.iterdir(), key=os.path.getmtime):
         data = file.read_bytes()
         while data:
             (length,) = struct.unpack("<Q", data[:8])
             event = Event.FromString(data[12 : 12 + length])
+            if event.HasField("session_log") and event.session_log.status == started:
+                # As TensorBoard does it: a process that starts anew at a step takes back what is from there on.
+                found = {step: values for step, values in found.items() if step < event.step}
             for value in event.summary.value:
                 found.setdefault(event.step, {})[value.tag] = value.simple_value
             data = data[16 + length :]

@@ -6,9 +6,11 @@ import json
 import multiprocessing
 import os
 import pickle
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,32 @@ def test_a_signal_saves_where_it_is_and_leaves(
     assert contents(tmp_path) == uninterrupted
 
 
+def test_a_signal_to_the_whole_job_ends_its_log_and_not_its_checkpoint(tiny, settings, tmp_path) -> None:
+    changed = {**settings, "checkpoint_every": 100}
+    run = {**tiny.arguments(), "settings": changed, "seed": 3, "out": tmp_path, "checkpoints": tmp_path / "c"}
+    code = """
+import os, pickle, signal, sys, time
+from fewframes.learning import journal, steps, training
+journal._SECONDS_BETWEEN_LINES = 0
+calls, real = [], steps.total_loss
+def counted(*arguments):
+    calls.append(1)
+    if len(calls) == 5:
+        os.killpg(0, signal.SIGTERM)
+        time.sleep(1)
+    return real(*arguments)
+steps.total_loss = counted
+training.train(**pickle.load(open(sys.argv[1], "rb")))
+"""
+    (tmp_path / "run.pickle").write_bytes(pickle.dumps(run))
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} {tmp_path}/run.pickle 2>&1 | tee {tmp_path}/log"
+    subprocess.run(["bash", "-c", command], start_new_session=True, check=False, timeout=120)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "c" / "last.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(torch.load(tmp_path / "c" / "last.pt", weights_only=True)["losses"]) == 5
+
+
 def test_a_damaged_or_foreign_checkpoint_changes_nothing(
     tiny, settings, uninterrupted, tmp_path, monkeypatch, capsys
 ) -> None:
@@ -240,7 +268,7 @@ def test_the_defaults_are_those_of_the_config() -> None:
     structure = described.pop("network")["properties"]
     del described["device"]  # an option of the command
     ours = dataclasses.asdict(TrainingSettings(network={}))
-    del ours["network"]
+    del ours["network"], ours["weights_folder"]  # the folder is a key of the whole config
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in ours.items()}
     assert {key: value["default"] for key, value in described.items()} == plain
     assert {key: value["default"] for key, value in structure.items()} == defaults_of(TMANet)
@@ -324,7 +352,7 @@ def test_the_loss_is_divided_by_all_pixels_or_by_the_labelled_ones() -> None:
     [
         ({"lerning_rate": 1}, "training.lerning_rate is no setting"),
         ({"iterations": 0}, "training.iterations is 0"),
-        ({"network": {"name": "tmanet", "pretrained": "none"}}, "network.pretrained none does not fit"),
+        ({"network": {"name": "tmanet", "pretrained": "none"}}, "The weights none do not exist"),
         ({"crop": [32]}, r"training.crop is \[32\]"),
         ({"scale": [2, 1]}, r"training.scale is \[2, 1\]"),
         ({"optimiser": "adam"}, "training.optimiser is 'adam'"),
@@ -333,7 +361,8 @@ def test_the_loss_is_divided_by_all_pixels_or_by_the_labelled_ones() -> None:
         ({"augmentation": "none"}, "training.augmentation is 'none'"),
         ({"accumulate": 0}, "training.accumulate is 0"),
         ({"batch_size": 6, "accumulate": 2, "processes": 2}, "batch_size is 6: it must be a multiple of .* 4"),
-        ({"teacher": "gone"}, "gone"),
+        ({"teacher": "gone"}, "gone does not exist: correct training.teacher"),
+        ({"lr": -1}, "training.lr is -1"),
         ({"warmup": 8}, "training.warmup is 8"),
         ({"network": {"name": "tmanet", "past_frames": 2}}, "has 1 past frames a sample and the network takes 2"),
     ],

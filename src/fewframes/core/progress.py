@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 10.0
+_silent = False
 
 
 def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
@@ -33,5 +35,14 @@ def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterat
 
 
 def say(line: str) -> None:
-    """One plain line to stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """One plain line to stderr, unless this process is to be silent."""
+    # A signal to a whole job ends the `tee` behind a log before us, who still have a checkpoint to write.
+    if not _silent:
+        with contextlib.suppress(BrokenPipeError):
+            print(line, file=sys.stderr, flush=True)
+
+
+def be_silent() -> None:
+    """Say nothing from here on: another process of the same work speaks."""
+    global _silent
+    _silent = True

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +23,12 @@ from torch import Tensor, nn
 from torch.multiprocessing import get_context
 
 from fewframes.core.errors import UserError
+from fewframes.core.progress import be_silent, say
+
+_PATIENCE = 20.0
+"""Seconds in which the failure of one process should have reached the first by itself."""
+_FAREWELL = 2.0
+"""Seconds that the others have to end by themselves."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,8 @@ class Team:
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in shared])
         self.total(flat).div_(self.size)
         for p, part in zip(shared, torch.split(flat, [p.numel() for p in shared]), strict=True):
-            p.grad = part.view_as(p).clone(memory_format=torch.preserve_format)
+            # In the weight's own layout, which fused optimisers take for granted.
+            p.grad = torch.empty_like(p).copy_(part.view_as(p))
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
@@ -134,8 +148,9 @@ def gathered(size: int, backend: str, work: Callable[..., None], *arguments: Any
             for rank in range(1, size)
         ]
         for process in others:
-            process.daemon = True
             process.start()
+        watch = threading.Thread(target=_watch, args=(others, faults), daemon=True)
+        watch.start()
         try:
             dist.init_process_group(backend, init_method=meeting, rank=0, world_size=size)
             yield Team(0, size)
@@ -144,23 +159,47 @@ def gathered(size: int, backend: str, work: Callable[..., None], *arguments: Any
                 process.join()
         except RuntimeError as error:  # what a collective call raises when another process has gone
             for process in others:
-                process.join(timeout=10)
+                process.join(timeout=_PATIENCE / 2)
             if faults.empty():
                 raise
             raise UserError(faults.get()) from error
         finally:
             for process in others:
-                process.terminate()
+                process.join(timeout=_FAREWELL)
+                process.kill()
             if dist.is_initialized():
                 dist.destroy_process_group()
+
+
+def _watch(others: Sequence[BaseProcess], faults: Any) -> None:
+    """End this process some time after another has failed: on a GPU it may wait for the other for ever."""
+    left = list(others)
+    while left:
+        wait([process.sentinel for process in left])
+        failed = [process for process in left if process.exitcode]
+        left = [process for process in left if process.is_alive()]
+        if failed:
+            time.sleep(_PATIENCE)
+            say(f"fewframes: {faults.get() if not faults.empty() else 'another process of the training has died.'}")
+            os._exit(2)
+
+
+def _end_with_the_first() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _join(team: Team, backend: str, meeting: str, faults: Any, work: Callable[..., None], arguments: Any) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    be_silent()
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
     try:
         dist.init_process_group(backend, init_method=meeting, rank=team.rank, world_size=team.size)
         work(team, *arguments)
         dist.destroy_process_group()
     except UserError as error:
         faults.put(str(error))
+        sys.exit(2)

@@ -12,10 +12,12 @@ from fewframes.core.weights import Published
 from fewframes.labelling.models.checkpoint import PACKAGES, RANDOM, check_config, check_configured, published_weights
 
 HOUSEKEEPING = (
-    *("cache_mb", "channels_last", "checkpoint_every", "compile", "pretrained_sha256", "processes", "workers"),
+    *("cache_mb", "channels_last", "checkpoint_every", "compile", "pretrained_sha256", "processes"),
+    *("weights_folder", "workers"),
     *("max_batch", "images_at_once", "device"),
 )
-"""Settings that change how a stage runs, never what comes out: changing them must make nothing due."""
+"""Settings that change how a stage runs and must make nothing due. Of what comes out they change rounding at the most,
+but for `processes`: each has its own chance (dropout), and seeks hard pixels (OHEM) in its own part of a batch."""
 
 
 class Methods:
@@ -82,11 +84,8 @@ class Methods:
                 f"The weights {weights} do not exist: correct {key}.weights in the config, or name published ones "
                 "(docs/reference/weights.md)."
             )
-        if entry and Path(self._fetched(weights)).is_file() and not entry.at(self.weights_folder).is_file():
-            raise UserError(
-                f"The weights {self.weights_folder}/{entry.file} were fetched and are gone: run `fewframes fetch "
-                f"{weights} --folder {self.weights_folder}`, or put the file back."
-            )
+        if entry:
+            check_fetched(entry, self._fetched(weights), self.weights_folder)
 
     def _block(self, stage: str, method: str) -> Mapping[str, Any]:
         block: Mapping[str, Any] = self._config[stage].get(method, {})
@@ -103,6 +102,15 @@ class Methods:
     def _fetched(self, weights: str) -> str:
         """The file that says that published weights were fetched."""
         return f"{self._folder}/weights/{weights}.fetched"
+
+
+def check_fetched(entry: Published, noted: str, folder: str) -> None:
+    """Raise `UserError` where published weights were fetched into `folder`, as the file `noted` says, and are gone."""
+    if Path(noted).is_file() and not entry.at(folder).is_file():
+        raise UserError(
+            f"The weights {folder}/{entry.file} were fetched and are gone: run `fewframes fetch {entry.name} --folder "
+            f"{folder}`, or put the file back."
+        )
 
 
 def without_housekeeping(block: Mapping[str, Any]) -> dict[str, Any]:

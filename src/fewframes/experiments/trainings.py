@@ -10,7 +10,7 @@ from fewframes.core.clips import stamp
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json
 from fewframes.core.weights import Published, registry
-from fewframes.experiments.methods import housekeeping_of, without_housekeeping
+from fewframes.experiments.methods import check_fetched, housekeeping_of, without_housekeeping
 
 _BACKBONES = {"tdnet": "resnet18"}
 """What a network is built on, where it is not its own choice: published weights must be of that."""
@@ -36,36 +36,37 @@ class Trainings:
         """Settings of `fewframes train`: all that the result depends on. `run` is `<experiment>/draw<j>-seed<k>`."""
         block = without_housekeeping(self._blocks[network])
         structure = {"name": network, **self._structure(network)}
-        if self._published(network):
-            structure["pretrained"] = str(self._pretrained(network))
         if teacher := self._teacher(network, run):
             block["teacher"] = teacher
         return canonical_json({**block, "network": structure})
 
     def housekeeping(self, network: str) -> str:
         """The other settings of `fewframes train`: how it runs, which no result depends on."""
-        block, entry = housekeeping_of(self._blocks[network]), self._published(network)
+        block = housekeeping_of(self._blocks[network])
         block.pop("device", None)
-        if entry and entry.sha256 and not block.get("pretrained_sha256"):
-            block["pretrained_sha256"] = entry.sha256
-        return canonical_json(block)
+        return canonical_json({**block, "weights_folder": self._weights_folder})
 
     def waits_for(self, network: str, run: str) -> list[str]:
         """What a run reads beside its manifest: that backbone weights were fetched, and the teacher's model."""
         entry, teacher = self._published(network), self._teacher(network, run)
-        return [*([f"{self._folder}/weights/{entry.name}.fetched"] if entry else []), *([teacher] if teacher else [])]
+        return [*([self._fetched(entry)] if entry else []), *([teacher] if teacher else [])]
 
     def stamp(self, network: str) -> str:
         """What tells that a local file of backbone weights changed; empty where there is none."""
-        path = self._pretrained(network)
-        if path is None or self._published(network):
-            return ""
-        if not path.is_file():
-            raise UserError(
-                f"{path} does not exist: correct training.{network}.network.pretrained in the config, or name "
-                "published weights (docs/reference/weights.md)."
-            )
-        return stamp(Path(), [str(path)])
+        named = self._structure(network).get("pretrained")
+        return stamp(Path(), [named]) if named and not self._published(network) else ""
+
+    def check_weights(self) -> None:
+        """Raise `UserError` for backbone weights that are none, before hours of work are spent on others."""
+        for network in self.networks:
+            named, entry = self._structure(network).get("pretrained"), self._published(network)
+            if entry:
+                check_fetched(entry, self._fetched(entry), self._weights_folder)
+            elif named and not Path(named).is_file():
+                raise UserError(
+                    f"{named} does not exist: correct training.{network}.network.pretrained in the config, or name "
+                    "published weights (docs/reference/weights.md)."
+                )
 
     def device(self, network: str) -> str:
         """Where it trains: auto, cpu or cuda."""
@@ -82,9 +83,9 @@ class Trainings:
     def _published(self, network: str) -> Published | None:
         return registry().get(self._structure(network).get("pretrained") or "")
 
-    def _pretrained(self, network: str) -> Path | None:
-        named, entry = self._structure(network).get("pretrained"), self._published(network)
-        return entry.at(self._weights_folder) if entry else Path(named) if named else None
+    def _fetched(self, entry: Published) -> str:
+        """The file that says that published weights were fetched."""
+        return f"{self._folder}/weights/{entry.name}.fetched"
 
     def _teacher(self, network: str, run: str) -> str:
         """The teacher's file: the same run's of another network, so that both learn from the same labels, or any."""
@@ -97,6 +98,13 @@ class Trainings:
         key = f"config: training.{network}.teacher is '{named}'"
         if named in self._blocks and (named == network or self._blocks[named].get("teacher")):
             raise UserError(f"{key}, which has a teacher or is the pupil itself: name a network that learns alone.")
+        if named in self._blocks:
+            told, seen = self._structure(named), self._structure(network)
+            sees = 0 if seen.get("memory_frame") == "self" else _past_frames(seen)
+            if told.get("memory_frame") != "self" and _past_frames(told) > sees:
+                raise UserError(
+                    f"{key}, which reads {_past_frames(told)} past frames, and its pupil sees {sees}: choose another."
+                )
         if named and named not in self._blocks and not Path(named).is_file():
             raise UserError(f"{key}, no file of a trained model and no network of this config: correct it.")
         entry = self._published(network)

@@ -12,6 +12,8 @@ from fewframes.core.files import written_whole
 from fewframes.core.progress import say
 
 _NAME = "last.pt"
+BAD_BATCH = "bad-batch-"
+"""How files of batches begin whose loss was no number."""
 
 
 class CheckpointFile:
@@ -45,6 +47,7 @@ class CheckpointFile:
         return state
 
     def remove(self) -> None:
-        """Delete the checkpoint and what killed processes left half-written beside it."""
-        for file in (self.path, *self.path.parent.glob(f".{_NAME}.*")):
+        """Delete the checkpoint, what killed processes left half-written beside it, and kept batches."""
+        folder = self.path.parent
+        for file in (self.path, *folder.glob(f".{_NAME}.*"), *folder.glob(f"{BAD_BATCH}*")):
             file.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
@@ -25,13 +25,16 @@ class Teacher:
     is any network of this package, and has one opinion for all of the student's logits.
     """
 
-    def __init__(self, path: str | Path, classes: ClassTable, frames: int, where: torch.device) -> None:
-        """Load a teacher of samples of so many `frames`; raises `UserError` where it needs more, or is no model."""
+    def __init__(
+        self, path: str | Path, classes: ClassTable, pupil: nn.Module, frames: int, where: torch.device
+    ) -> None:
+        """Load a teacher of a pupil's samples, of so many `frames`; raises `UserError` where it needs others."""
         self._network = load_model(path, classes).to(where).requires_grad_(False)
         self._past = int(self._network.past_frames)  # type: ignore[arg-type]
-        if self._network.memory_frame != "self" and self._past >= frames:
+        past = frames - 1 if pupil.memory_frame != "self" else 0
+        if self._network.memory_frame != "self" and self._past > past:
             raise UserError(
-                f"The teacher {path} reads {self._past} past frames, and the samples have {frames - 1}: choose another "
+                f"The teacher {path} reads {self._past} past frames, and its pupil sees {past}: choose another "
                 "training.teacher."
             )
 

@@ -65,12 +65,12 @@ class Journal:
         self._first = self.done
 
     def open_board(self, folder: Path) -> None:
-        """Have the curves go to TensorBoard's files in a folder too, without those of iterations made anew."""
+        """Have the curves go to TensorBoard's files in a folder too, in place of what iterations after these left."""
         from tensorboardX import SummaryWriter  # takes a while, and evaluation needs none
 
         if not self.done and folder.exists():
             shutil.rmtree(folder)
-        self._board = SummaryWriter(str(folder), purge_step=self.done)
+        self._board = SummaryWriter(str(folder), purge_step=self.done + 1)
 
     def close(self) -> None:
         """Flush what TensorBoard reads."""

@@ -8,20 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewframes.core.errors import UserError
+from fewframes.core.files import content_hash
+from fewframes.core.weights import FOLDER, Weights, resolve
+from fewframes.experiments.methods import HOUSEKEEPING
 
-HOUSEKEEPING = (
-    "cache_mb",
-    "channels_last",
-    "checkpoint_every",
-    "compile",
-    "pretrained_sha256",
-    "processes",
-    "workers",
-)
-"""Settings that change how a training runs, and of what comes out nothing but the rounding."""
-
+_LEAST = {
+    1: ("iterations", "batch_size", "checkpoint_every", "accumulate", "processes"),
+    0: ("lr", "min_lr", "momentum", "weight_decay", "aux_weight", "teacher_weight", "workers", "cache_mb"),
+}
 _CHOICES = {
-    "augmentation": ("tmanet", "tdnet"),
     "optimiser": ("sgd", "adamw"),
     "loss": ("cross_entropy", "ohem"),
     "precision": ("float32", "bfloat16"),
@@ -43,8 +38,8 @@ class TrainingSettings:
     model whose logits are learned too, by `teacher_weight`. `precision` is what layers compute in, `float32` or
     `bfloat16`, with weights in float32 either way; `channels_last` and `compile` are PyTorch's. `processes` share each
     batch, on a GPU each, with batch norms over all of it. Samples that fit into `cache_mb` MiB are held decoded; where
-    they do not, `workers` processes make the batches (0: this one does). `pretrained_sha256` is what the file
-    `network["pretrained"]` must be; empty takes any.
+    they do not, `workers` processes make the batches (0: this one does). `pretrained_sha256` is what the file of
+    `network["pretrained"]`, published weights in `weights_folder` or a local file, must be; empty takes any.
     """
 
     network: Mapping[str, Any]
@@ -78,6 +73,7 @@ class TrainingSettings:
     workers: int = 2
     cache_mb: float = 512
     pretrained_sha256: str | None = None
+    weights_folder: str = FOLDER
 
     @classmethod
     def parse(cls, settings: Mapping[str, Any]) -> TrainingSettings:
@@ -89,9 +85,10 @@ class TrainingSettings:
             raise UserError("training.network is missing: name the network to train.")
         pairs = {key: tuple(settings[key]) for key in ("crop", "scale") if key in settings}
         parsed = cls(**{**settings, **pairs})
-        for key in ("iterations", "batch_size", "checkpoint_every", "accumulate", "processes"):
-            if getattr(parsed, key) < 1:
-                raise UserError(f"training.{key} is {getattr(parsed, key)}: it must be at least 1.")
+        for least, keys in _LEAST.items():
+            for key in keys:
+                if getattr(parsed, key) < least:
+                    raise UserError(f"training.{key} is {getattr(parsed, key)}: it must be at least {least}.")
         if len(parsed.crop) != 2 or min(parsed.crop) < 1:
             raise UserError(f"training.crop is {list(parsed.crop)}: give height and width in pixels.")
         if len(parsed.scale) != 2 or not 0 < parsed.scale[0] <= parsed.scale[1]:
@@ -120,5 +117,14 @@ class TrainingSettings:
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """What the trained weights depend on, as plain data."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in HOUSEKEEPING}
+        """What the trained weights depend on, as plain data; files by their content."""
+        weights, teacher = self.weights, content_hash(self.teacher) if self.teacher else None
+        network = {**self.network, "pretrained": weights.sha256 if weights else None}
+        settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in HOUSEKEEPING}
+        return {**settings, "network": network, "teacher": teacher}
+
+    @property
+    def weights(self) -> Weights | None:
+        """The backbone's weights at hand; raises `UserError` where they are absent or not what they must be."""
+        named = self.network.get("pretrained")
+        return resolve(named, self.weights_folder, self.pretrained_sha256 or "") if named else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Stepper:
         self._plan, self._team, self._where, self._seed = plan, team, where, seed
         share_norms(network, team)
         self._optimiser = _optimiser(network, plan)
-        self._teacher = Teacher(plan.teacher, classes, frames, where) if plan.teacher else None
+        self._teacher = Teacher(plan.teacher, classes, network, frames, where) if plan.teacher else None
         if plan.compile:
             network.compile()
 
@@ -58,8 +59,7 @@ class Stepper:
     def step(self, frames: Tensor, labels: Tensor, iteration: int) -> tuple[float, Tensor]:
         """Learn from this process's part of a batch: `float32 [B, T + 1, H, W, 3]` and `uint8 [B, H, W]`.
 
-        Returns the whole batch's loss, and some of its pixels by true and predicted class, `int64 [C, C]`. Raises
-        `UserError` where memory runs out.
+        Returns the whole batch's loss, and some of its pixels by true and predicted class, `int64 [C, C]`.
         """
         seed_torch(self._seed, iteration, self._team.rank)
         for group in self._optimiser.param_groups:
@@ -67,12 +67,11 @@ class Stepper:
         self._optimiser.zero_grad(set_to_none=not self._plan.step_unused)
         try:
             loss, pixels = self._gradients(frames, labels, iteration)
-        except RuntimeError as error:  # of which torch.OutOfMemoryError is one
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        except RuntimeError as error:
+            if "InvalidCxxCompiler" not in str(error):
                 raise
             raise UserError(
-                f"The memory of {self._where} does not suffice for training: raise training.accumulate, lower "
-                "training.crop or training.batch_size, or set training.precision to bfloat16."
+                "training.compile needs a C++ compiler, and there is none here: install g++, or set it to false."
             ) from error
         self._team.agree(self._network)
         self._optimiser.step()
@@ -95,6 +94,20 @@ class Stepper:
             own.backward()  # type: ignore[no-untyped-call]
             loss, pixels = loss + own.detach(), pixels + counted(logits[0], target)
         return loss, pixels
+
+
+@contextlib.contextmanager
+def memory_ends_in_a_sentence(where: torch.device) -> Iterator[None]:
+    """Turn what PyTorch raises where memory runs out into a `UserError` that names the keys to change."""
+    try:
+        yield
+    except RuntimeError as error:  # of which torch.OutOfMemoryError is one
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise UserError(
+            f"The memory of {where} does not suffice for training: raise training.accumulate, lower training.crop or "
+            "training.batch_size, or set training.precision to bfloat16."
+        ) from error
 
 
 def seed_torch(seed: int, iteration: int, rank: int = 0) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator
 from types import FrameType
 
@@ -15,6 +16,8 @@ JOB_END = "SLURM_JOB_END_TIME"
 """Where a job is told when its time is up, in seconds since 1970 (Slurm's `sbatch`, "OUTPUT ENVIRONMENT VARIABLES")."""
 UNFINISHED = 75
 """Exit code of a training that left off for want of time (`EX_TEMPFAIL` of BSD's sysexits.h: try again)."""
+_RECENT = 10
+"""Iterations that count: the first may take minutes, in which workers start or the network is compiled."""
 _SPARE = 30.0
 """Seconds before a job's end that are kept for the last checkpoint and for what the job does after."""
 
@@ -24,7 +27,7 @@ class Stopping:
 
     def __init__(self, end: float | None) -> None:
         self._end = end
-        self._slowest = 0.0
+        self._recent: deque[float] = deque(maxlen=_RECENT)
         self._beaten = time.monotonic()
         self.reason = ""
         self.code = 0
@@ -34,12 +37,13 @@ class Stopping:
         self.reason, self.code = f"by {signal.Signals(number).name}", 128 + number
 
     def due(self) -> bool:
-        """Whether to leave off now; asked once an iteration, of which the slowest so far must still fit in twice."""
+        """Whether to leave off now; asked once an iteration, of which the slowest of late must still fit in twice."""
         now = time.monotonic()
-        self._slowest, self._beaten = max(self._slowest, now - self._beaten), now
+        self._recent.append(now - self._beaten)
+        self._beaten = now
         if not self.reason and self._end is not None:
             left = self._end - time.time()
-            if left < _SPARE + 2 * self._slowest:
+            if left < _SPARE + 2 * max(self._recent):
                 self.reason, self.code = f"{max(0, left):.0f} s before its job's time is up", UNFINISHED
         return bool(self.reason)
 

@@ -28,9 +28,8 @@ from fewframes.core.labels import ClassTable
 from fewframes.core.progress import say
 from fewframes.core.stages import VERSIONS
 from fewframes.core.team import Team, gathered
-from fewframes.core.weights import check_weights
 from fewframes.learning.augmentation import recipe
-from fewframes.learning.checkpoints import CheckpointFile
+from fewframes.learning.checkpoints import BAD_BATCH, CheckpointFile
 from fewframes.learning.feeding import feed
 from fewframes.learning.journal import Journal
 from fewframes.learning.lease import lease
@@ -38,7 +37,7 @@ from fewframes.learning.modelfile import save_model
 from fewframes.learning.networks import build_network, parameter_count
 from fewframes.learning.samples import Batches, Sample, SampleReader, read_manifest
 from fewframes.learning.settings import TrainingSettings
-from fewframes.learning.steps import Stepper, seed_torch
+from fewframes.learning.steps import Stepper, memory_ends_in_a_sentence, seed_torch
 from fewframes.learning.stopping import stopping
 
 
@@ -64,6 +63,8 @@ def train(
     is no longer a number: then the batch is kept in `checkpoints`.
     """
     plan = TrainingSettings.parse(settings)
+    if plan.teacher and not Path(plan.teacher).is_file():
+        raise UserError(f"{plan.teacher} does not exist: correct training.teacher, or train it first.")
     where = choose_device(device, "training")
     if where.type == "cuda" and plan.processes > torch.cuda.device_count():
         raise UserError(
@@ -107,10 +108,11 @@ def _train(team: Team, job: _Job) -> None:
     plan = job.plan
     where = torch.device("cuda", team.rank) if team.size > 1 and job.device.type == "cuda" else job.device
     use_threads(job.threads)
-    if plan.pretrained_sha256:
-        check_weights(plan.network["pretrained"], plan.pretrained_sha256)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)  # for the threads of the data loader too
     seed_torch(job.seed, 0)
-    network = build_network(plan.network, len(job.classes.names))
+    pretrained = str(plan.weights.path) if plan.weights else None
+    network = build_network({**plan.network, "pretrained": pretrained}, len(job.classes.names))
     listed = read_manifest(job.manifest)
     reader = SampleReader(job.dataset_root, job.labels_root, job.classes)
     if team.first:
@@ -122,8 +124,9 @@ def _train(team: Team, job: _Job) -> None:
     fingerprint = training_fingerprint(job.manifest, job.classes, plan, job.seed)
     checkpoint = CheckpointFile(job.checkpoints, fingerprint)
     journal = Journal(plan, job.classes, run_name(job.out))
-    stepper = Stepper(network, plan, team, where, job.classes, len(samples[0].memory) + 1, job.seed)
     with contextlib.ExitStack() as entered:
+        entered.enter_context(memory_ends_in_a_sentence(where))
+        stepper = Stepper(network, plan, team, where, job.classes, len(samples[0].memory) + 1, job.seed)
         held = entered.enter_context(lease(job.checkpoints)) if team.first else None
         stop = entered.enter_context(stopping()) if team.first else None
         team.any(False, where)  # nobody reads a checkpoint before the lease is held
@@ -162,11 +165,11 @@ def _say_start(plan: TrainingSettings, where: torch.device, done: int) -> None:
     if done:
         say(f"resuming at iteration {done}")
     elif plan.network.get("pretrained") is None:
-        say("The backbone starts from random weights: name a file in network.pretrained to start from better ones.")
+        say("The backbone starts from random weights: name weights in network.pretrained to start from better ones.")
 
 
 def _finish(job: _Job, network: nn.Module, journal: Journal, fingerprint: str, samples: int) -> None:
-    pretrained = job.plan.network.get("pretrained")
+    weights = job.plan.weights
     facts = {
         "fingerprint": fingerprint,
         "classes": list(job.classes.names),
@@ -175,11 +178,11 @@ def _finish(job: _Job, network: nn.Module, journal: Journal, fingerprint: str, s
         "samples": samples,
         "seed": job.seed,
         "parameters": parameter_count(network),
-        "pretrained": content_hash(pretrained) if pretrained else "random",
+        "pretrained": weights.sha256 if weights else "random",
         "settings": dataclasses.asdict(job.plan),
     }
     if journal.absent():
-        say(f"No training label had a pixel of {', '.join(journal.absent())}: the network cannot know them.")
+        say(f"Training labels seem to have no pixel of {', '.join(journal.absent())}: the network cannot know them.")
     journal.write(job.out / "log.csv")
     write_text(job.out / "training.json", json.dumps(facts, indent=2) + "\n")
     save_model(job.out / "model.safetensors", network, job.plan.network, job.classes)
@@ -187,7 +190,7 @@ def _finish(job: _Job, network: nn.Module, journal: Journal, fingerprint: str, s
 
 def _kept(folder: Path, team: Team, frames: Tensor, labels: Tensor, names: Sequence[str]) -> Path:
     """Keep this process's part of a batch, for whoever looks into it."""
-    path = folder / f"bad-batch-{team.rank}.pt"
+    path = folder / f"{BAD_BATCH}{team.rank}.pt"
     with written_whole(path) as aside:
         torch.save({"frames": frames.cpu(), "labels": labels.cpu(), "images": list(names)}, aside)
     return path
@@ -202,10 +205,7 @@ def _no_number(loss: float, iteration: int, names: Sequence[str], kept: Path) ->
 
 def training_fingerprint(manifest: str | Path, classes: ClassTable, plan: TrainingSettings, seed: int) -> str:
     """A digest of all that the trained weights depend on."""
-    pretrained = plan.network.get("pretrained")
-    weights = content_hash(pretrained) if pretrained is not None else ""
-    decisive = {**plan.decisive, "teacher": content_hash(plan.teacher) if plan.teacher else None}
-    return digest(VERSIONS["train"], content_hash(manifest), classes.label_digest, decisive, weights, seed)
+    return digest(VERSIONS["train"], content_hash(manifest), classes.label_digest, plan.decisive, seed)
 
 
 def run_name(out: str | Path) -> str:
