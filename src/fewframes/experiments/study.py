@@ -240,6 +240,7 @@ class Study:
 
     def check_weights(self) -> None:
         """Raise `UserError` for weights that are none, before hours of work are spent on others."""
+        self.trainings.check_weights()
         for stage, methods in (("propagation", self.labelled["pseudo"]), ("refinement", self.labelled["refined"])):
             for method in methods:
                 self.methods.check_weights(stage, method)
@@ -264,7 +265,10 @@ class Study:
         """Settings of `fewframes evaluate` for one network: its own go before those of all."""
         block = self._config["evaluation"]
         of_all = {k: v for k, v in block.items() if k not in ("split", "device") and not isinstance(v, Mapping)}
-        return canonical_json(of_all | block.get(network, {}))
+        own = {**block.get(network, {})}
+        if "crop" in own and own["crop"] is None:
+            own["crop"] = self._config["training"][network]["network"]["size"]
+        return canonical_json(of_all | own)
 
     def label_settings(self) -> str:
         """Settings of figures of pseudo-labels: the note, with a mark where some of the labels mean nothing."""
