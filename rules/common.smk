@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +40,19 @@ except WorkflowError as error:
 if config["allow_cpu"]:
     # Jobs inherit it, those of a cluster too: each reads the config for itself.
     os.environ[ALLOW_CPU] = "1"
+
+
+def pass_on(number, frame):
+    """Send a signal to all processes of this one's group, and outlive it."""
+    signal.signal(number, signal.SIG_IGN)
+    os.killpg(0, number)
+    signal.signal(number, pass_on)
+
+
+# Slurm announces a job's limit to the job's first process alone where it tracks processes by cgroup: to the Snakemake in
+# the job, which would die of it.
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, pass_on)
 
 
 wildcard_constraints:

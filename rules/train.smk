@@ -15,7 +15,6 @@ rule train:
         "<data>/logs/train/{network}/{experiment}/draw{draw}-seed{seed}.log",
     benchmark:
         "<data>/benchmarks/train/{network}/{experiment}/draw{draw}-seed{seed}.tsv"
-    retries: 1
     threads: 1
     resources:
         gpu=lambda wildcards: STUDY.trainings.gpus(wildcards.network),
@@ -40,7 +39,8 @@ rule train:
         out=lambda wildcards, output: Path(output.model).parent,
         checkpoints=lambda wildcards, output: Path(output.model).parent / "checkpoints",
     shell:
-        "fewframes train --manifest {params.manifest:q} --settings {params.settings:q}"
+        # The shell and tee must outlive the signal on which a training saves its state.
+        "trap '' USR1; fewframes train --manifest {params.manifest:q} --settings {params.settings:q}"
         " --housekeeping {params.housekeeping:q} --root {params.root:q} --classes {params.classes:q}"
         " --results {params.results:q} --seed {wildcards.seed} --threads {threads} --device {params.device} --out {params.out:q}"
         " --checkpoints {params.checkpoints:q} 2>&1 | tee {log:q}"

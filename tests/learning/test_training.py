@@ -122,6 +122,24 @@ training.train(**pickle.load(sys.stdin.buffer))
     assert contents(tmp_path) == uninterrupted
 
 
+def test_a_training_that_another_process_finished_meanwhile_is_not_done_again(
+    tiny, settings, uninterrupted, tmp_path, monkeypatch, capsys
+) -> None:
+    run = {**tiny.arguments(), "seed": 3, "out": tmp_path, "checkpoints": tmp_path / "c"}
+    train(**run, settings=settings)
+    before = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        at_step(patched, 1, lambda: pytest.fail("it was trained again"))
+        train(**run, settings={**settings, "checkpoint_every": 2})
+    assert "holds this very training, finished" in capsys.readouterr().err
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == before
+    (tmp_path / "model.safetensors").unlink()  # as Snakemake does before it makes a file anew
+    train(**run, settings=settings)
+    assert contents(tmp_path) == uninterrupted
+    train(**run, settings={**settings, "lr": 0.02})
+    assert contents(tmp_path) != uninterrupted
+
+
 def test_a_folder_that_is_being_trained_into_is_refused(tiny, settings, tmp_path, monkeypatch) -> None:
     run = {**tiny.arguments(), "settings": settings, "seed": 3, "out": tmp_path / "o", "checkpoints": tmp_path / "c"}
     monkeypatch.setattr(training, "lease", functools.partial(lease, beat=0.2))

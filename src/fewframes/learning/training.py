@@ -129,7 +129,8 @@ def _train(team: Team, job: _Job) -> None:
         stepper = Stepper(network, plan, team, where, job.classes, len(samples[0].memory) + 1, job.seed)
         held = entered.enter_context(lease(job.checkpoints)) if team.first else None
         stop = entered.enter_context(stopping()) if team.first else None
-        team.any(False, where)  # nobody reads a checkpoint before the lease is held
+        if team.any(team.first and _finished(job, fingerprint), where):  # nor a checkpoint before the lease is held
+            return
         if (state := checkpoint.load()) is not None:
             stepper.resume(state)
             journal.resume(state)
@@ -157,6 +158,18 @@ def _train(team: Team, job: _Job) -> None:
             held.check()
             _finish(job, network, journal, fingerprint, len(samples))
             checkpoint.remove()
+
+
+def _finished(job: _Job, fingerprint: str) -> bool:
+    """Whether another process has meanwhile done what this one was to do."""
+    try:
+        facts = json.loads((job.out / "training.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if facts.get("fingerprint") != fingerprint or not (job.out / "model.safetensors").is_file():
+        return False
+    say(f"{job.out} holds this very training, finished: there is nothing to do.")
+    return True
 
 
 def _say_start(plan: TrainingSettings, where: torch.device, done: int) -> None:
