@@ -28,6 +28,7 @@ report: "workflow/report/workflow.rst"
 container: "envs/fewframes.sif"
 
 
+include: "rules/selection.smk"
 include: "rules/plan.smk"
 include: "rules/weights.smk"
 include: "rules/propagate.smk"

@@ -143,6 +143,17 @@ def planned_index(wildcards):
     ]
 
 
+def selection_files():
+    """What the plan reads to choose clips by, where an experiment asks for more than chance."""
+    return [f"{STUDY.folder}/selection/{name}.csv" for name in STUDY.selections]
+
+
+def planned_selections(wildcards):
+    """Through the plan: what clips were chosen by."""
+    checkpoints.plan.get()
+    return selection_files()
+
+
 def shard_labels(stage, method):
     """The CSVs of labels that a stage's shards declare."""
     return [f"{STUDY.folder}/{stage}/{method}/{shard}.csv" for shard in STUDY.shards]
@@ -208,10 +219,19 @@ def trained_pseudo_labels(wildcards):
     return [labels, str(Path(labels).with_suffix(".ran"))]
 
 
-def trained_refined_labels(wildcards):
-    """The refined labels that are trained on, and that they were collected."""
-    labels = refined_labels(STUDY.refinement)
-    return [labels, str(Path(labels).with_suffix(".ran"))]
+def all_refined_labels(wildcards):
+    """The refined labels that are trained on, of every method, and that they were collected."""
+    labels = [refined_labels(method) for method in STUDY.refined_by]
+    return [*labels, *(str(Path(path).with_suffix(".ran")) for path in labels)]
+
+
+def refined_by():
+    """What says to a command which labels each method refined."""
+    return [
+        part
+        for method in STUDY.refined_by
+        for part in ("--refined", method, f"{STUDY.folder}/refined/{method}/labels.csv")
+    ]
 
 
 def pictured_labels(wildcards):
@@ -282,7 +302,8 @@ def plan_files():
     shards = [
         f"shards/{stage}/{shard}.csv" for stage in stages for shard in STUDY.shards
     ]
-    return [f"{STUDY.folder}/{name}" for name in [*names, *shards]]
+    planned = [f"{STUDY.folder}/{name}" for name in [*names, *shards]]
+    return [*planned, *selection_files()]
 
 
 def label_files():

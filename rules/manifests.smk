@@ -3,7 +3,8 @@
 One checkpoint a family of experiments, so that an edited annotation re-trains, in the same invocation, just the
 experiments whose manifest changed.
 
-REQUIRED INPUTS: index.csv, eligible.csv, states.csv; pseudo/<method>/labels.csv or refined/<method>/labels.csv
+REQUIRED INPUTS: index.csv, eligible.csv, states.csv; selection/<name>.csv where an experiment chooses clips by it;
+pseudo/<method>/labels.csv or refined/<method>/labels.csv
 OUTPUTS: manifests/<experiment>/draw<j>.csv, manifests/evaluation.csv
 """
 
@@ -11,6 +12,7 @@ OUTPUTS: manifests/<experiment>/draw<j>.csv, manifests/evaluation.csv
 checkpoint manifests_annotated:
     input:
         planned_index,
+        planned_selections,
     output:
         family_manifests("annotated"),
         evaluation="<data>/manifests/evaluation.csv",
@@ -32,6 +34,7 @@ if STUDY.families["propagated"]:
     checkpoint manifests_propagated:
         input:
             planned_index,
+            planned_selections,
             labels=trained_pseudo_labels,
         output:
             family_manifests("propagated"),
@@ -56,7 +59,7 @@ if STUDY.families["refined"]:
     checkpoint manifests_refined:
         input:
             planned_index,
-            labels=trained_refined_labels,
+            labels=all_refined_labels,
         output:
             family_manifests("refined"),
         log:
@@ -67,9 +70,8 @@ if STUDY.families["refined"]:
             version=VERSIONS["manifests"],
             root=str(STUDY.root),
             results=results_folder,
-            method=STUDY.refinement,
-            labels=f"{STUDY.folder}/refined/{STUDY.refinement}/labels.csv",
+            labels=refined_by(),
         shell:
             "fewframes manifests --family refined --settings {params.settings:q}"
-            " --root {params.root:q} --results {params.results:q} --refined {params.method} {params.labels:q}"
+            " --root {params.root:q} --results {params.results:q} {params.labels:q}"
             " 2>&1 | tee {log:q}"

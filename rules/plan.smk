@@ -45,6 +45,7 @@ checkpoint plan:
     input:
         generated_dataset,
         "<data>/prepare.ran",
+        selection_files(),
     output:
         index="<data>/index.csv",
         eligible="<data>/eligible.csv",

@@ -14,17 +14,17 @@ from fewframes.core.files import ContentHashes, content_hash, write_csv
 from fewframes.core.images import read_image, read_label
 from fewframes.core.labels import load_class_table
 from fewframes.experiments.corrected import adopt_corrections, read_corrected
+from fewframes.experiments.dealing import Pick, picks
 from fewframes.experiments.manifests import (
     LABEL_COLUMNS,
     Labels,
-    Pick,
     evaluation_picks,
-    picks,
     write_family,
     write_manifest,
 )
 from fewframes.experiments.plan import Request, write_plan
 from fewframes.experiments.schemes import load_catalogue
+from fewframes.experiments.selection import COLUMNS
 from fewframes.labelling.correctionfolder import Correction
 from fewframes.labelling.exporting import image_hash
 from fewframes.labelling.exporting.classes import write_classes
@@ -286,3 +286,81 @@ def test_a_family_is_written_as_asked(dataset, tmp_path):
     write_family("annotated", settings, root, tmp_path, {})
     found = sorted(p.relative_to(tmp_path).as_posix() for p in (tmp_path / "manifests").rglob("*.csv"))
     assert found == ["manifests/evaluation.csv", "manifests/n1/draw0.csv"]
+
+
+@pytest.fixture
+def with_stills(dataset):
+    """The same with two coarsely annotated stills of train_extra."""
+    root, clips = dataset
+    for name in ("x", "y"):
+        write(root / f"{name}.png", name)
+        write(root / f"{name}_coarse.png", f"{name} coarse")
+        clips.append(Clip(name, "train_extra", "g", f"{name}.png", coarse=f"{name}_coarse.png"))
+    return root, clips
+
+
+def family(dataset, out, names, made=None, **more):
+    """The manifests of experiments of one family, in draw 0, after their plan."""
+    plan(dataset, out, names)
+    experiments = [CATALOGUE[name] for name in names]
+    (kind,) = {experiment.family for experiment in experiments}
+    settings = {"experiments": {e.id: e.recipe for e in experiments}, "draws": [0], "past_frames": 2, **more}
+    write_family(kind, settings, dataset[0], out, made or {})
+    return {name: rows_of(out / "manifests" / name / "draw0.csv") for name in names}
+
+
+def test_beside_images_without_a_sequence_every_sample_is_its_own_memory(with_stills, tmp_path):
+    found = family(with_stills, tmp_path, ["extra-50", "extra-50-fine", "n1-still", "n1"])
+    extra = found["extra-50"]
+    assert [row["source"] for row in extra].count("coarse") == 2
+    assert {row["clip"] for row in extra if row["source"] == "coarse"} == {"x", "y"}
+    for row in (*extra, *found["n1-still"]):
+        assert row["memory_1"] == row["memory_2"] == row["image"]
+    assert found["extra-50-fine"] == [row for row in extra if row["source"] == "fine"]
+    for still, moving in zip(found["n1-still"], found["n1"], strict=True):
+        assert (still["label"], moving["memory_2"]) == (moving["label"], f"{moving['clip']}/000018.png")
+        assert still["fingerprint"] != moving["fingerprint"]
+
+
+def test_images_without_a_sequence_are_refined(with_stills, tmp_path):
+    needed = plan(with_stills, tmp_path, ["n1", "extra-50-refined"])
+    assert needed == {"propagate": {}, "refine": {"x": "0", "y": "0"}}
+    before = {path.name: path.read_text() for path in (tmp_path / "shards/refine").iterdir()}
+    write(with_stills[0] / "x_coarse.png", "another annotation")
+    plan(with_stills, tmp_path, ["n1", "extra-50-refined"])
+    after = {path.name: path.read_text() for path in (tmp_path / "shards/refine").iterdir()}
+    assert sum(after[name] != before[name] for name in after) == 1
+
+
+def test_each_experiment_takes_the_labels_of_its_own_method(dataset, tmp_path):
+    made = {}
+    for method in ("grabcut", "automask"):
+        rows = [(clip, 0, f"{method}/{clip}.h5", f"{method}{clip}", "x") for clip in "abc"]
+        write_csv(tmp_path / f"{method}.csv", LABEL_COLUMNS, rows)
+        made[method] = Labels(method, tmp_path / f"{method}.csv")
+    found = family(dataset, tmp_path, ["coarse-100-refined", "coarse-100-automask"], {"refined": made})
+    for name, method in (("coarse-100-refined", "grabcut"), ("coarse-100-automask", "automask")):
+        assert {row["source"] for row in found[name]} == {f"refined:{method}"}
+        assert [row["label"] for row in found[name]] == [f"{method}/{clip}.h5" for clip in "abc"]
+
+
+def test_a_selection_is_read_from_its_measurement(dataset, tmp_path):
+    with pytest.raises(UserError, match=r"selection/flow\.csv cannot be read"):
+        plan(dataset, tmp_path, ["b3-flow"])
+    for fastest in "abc":
+        values = [(clip, "f", "9" if clip == fastest else "1") for clip in "abc"]
+        write_csv(tmp_path / "selection" / "flow.csv", COLUMNS, values)
+        assert plan(dataset, tmp_path, ["b3-flow"])["propagate"] == {fastest: "-10 10"}
+        made = {"pseudo": {"flow": labels(tmp_path)["pseudo"]}}
+        assert {row["clip"] for row in family(dataset, tmp_path, ["b3-flow"], made)["b3-flow"]} == {fastest}
+
+
+def test_hours_are_counted_by_the_class_tables_minutes(dataset, tmp_path):
+    for minutes, count in ((15, 1), (45, 2), (90, 3)):
+        found = family(dataset, tmp_path, ["n1", "coarse-50-hours"], minutes={"fine": 90, "coarse": minutes})
+        assert len(found["coarse-50-hours"]) == count
+
+
+def test_the_plan_says_what_the_dataset_lacks(dataset, tmp_path):
+    with pytest.raises(UserError, match=r"takes 2 coarsely annotated images of split 'train_extra', .* has 0"):
+        plan(dataset, tmp_path, ["n1", "extra-50"])

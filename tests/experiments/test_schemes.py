@@ -1,56 +1,18 @@
-import csv
+import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fewframes.core.clips import Clip
 from fewframes.core.errors import UserError
-from fewframes.experiments.manifests import ineligible, needed_labels, picks
-from fewframes.experiments.schemes import chosen, load_catalogue
-from fewframes.experiments.selection import drawn_order
+from fewframes.experiments.manifests import ineligible, needed_labels
+from fewframes.experiments.schemes import KEYS, Experiment, chosen, experiment_from, load_catalogue
 
 CATALOGUE = load_catalogue(Path(__file__).parents[2] / "workflow/experiments/catalogue.yaml")
-IDS = st.lists(st.from_regex(r"[a-z]{1,6}_[0-9]{3}", fullmatch=True), unique=True, min_size=2, max_size=40)
 
 
 def clips(ids):
     return [Clip(i, "train", "g", "k.png", "f{frame}", 20, 1, -19, 10, "fine.png", coarse="coarse.png") for i in ids]
-
-
-@given(IDS, st.integers(0, 5), st.integers(0, 40))
-def test_draws_nest_and_a_new_clip_displaces_at_most_one(ids, draw, n):
-    *old, new = ids
-    before, after = drawn_order(draw, old)[:n], drawn_order(draw, ids)[:n]
-    assert len(set(before) - set(after)) <= 1
-    assert set(after) <= {*before, new} or n > len(old)
-    assert drawn_order(draw, ids)[: n // 2] == after[: n // 2]
-
-
-def test_draws_differ():
-    ids = [f"c{i}" for i in range(50)]
-    assert len({tuple(drawn_order(draw, ids)) for draw in range(5)}) == 5
-
-
-@given(IDS, st.sampled_from(sorted(CATALOGUE)), st.integers(0, 3))
-def test_an_experiments_samples_are_distinct_and_as_many_as_its_scheme_says(ids, name, draw):
-    experiment = CATALOGUE[name]
-    samples = picks(experiment, clips(ids), draw)
-    n, k = len(ids), len(experiment.offsets)
-    taken = n if experiment.clips == "all" else -(-n // k)
-    assert len(samples) == len({(p.clip.id, p.offset) for p in samples}) == taken * k
-    assert [(p.clip.id, p.offset) for p in samples] == sorted((p.clip.id, p.offset) for p in samples)
-    assert all((p.kind == "pseudo") == (p.offset != 0) for p in samples)
-    assert sum(p.kind in ("coarse", "refined") for p in samples) == experiment.coarse_count(n)
-
-
-@given(IDS, st.sampled_from([10, 20, 50, 90, 100]), st.integers(0, 3))
-def test_raw_and_refined_mixtures_have_the_same_samples(ids, percent, draw):
-    raw = picks(CATALOGUE[f"coarse-{percent}"], clips(ids), draw)
-    refined = picks(CATALOGUE[f"coarse-{percent}-refined"], clips(ids), draw)
-    renamed = {"refined": "coarse"}
-    assert [(p.clip, p.kind) for p in raw] == [(p.clip, renamed.get(p.kind, p.kind)) for p in refined]
 
 
 @pytest.mark.parametrize(("percent", "count"), [(0, 0), (10, 298), (50, 1488), (90, 2678), (100, 2975)])
@@ -82,6 +44,10 @@ def test_ineligible_for_one_is_ineligible_for_all():
     assert ineligible(cut(fine=""), [b3], 1) == "no fine annotation"
     assert ineligible(cut(coarse=""), [b3, coarse], 1) == "no coarse annotation"
     assert ineligible(cut(coarse="", last=0), [CATALOGUE["n1"]], 1) == ""
+    # What takes coarse labels from elsewhere asks neither for one here nor for frames before.
+    extra = [CATALOGUE["extra-50"], CATALOGUE["extra-50-fine"]]
+    assert ineligible(cut(coarse="", first=0, last=0), extra, 1) == ""
+    assert ineligible(cut(coarse="", first=0, last=0), [*extra, CATALOGUE["n1"]], 1).startswith("no past frame")
 
 
 def test_an_unknown_experiment_lists_the_known():
@@ -99,7 +65,21 @@ def test_an_unknown_experiment_lists_the_known():
         ("x: {offsets: [1, 1]}", "must be different"),
         ("x: {coarse_percent: 101}", "from 0 to 100"),
         ("x: {coarse_percent: many}", "from 0 to 100"),
-        ("x: {labels: fine}", "raw or refined"),
+        ("x: {labels: fine}", "labels must be raw or refined"),
+        ("x: {control: all}", "control must be fine or hours"),
+        ("x: {selection: [flow]}", "selection must be random or uniform or flow or diversity"),
+        ("x: {coarse_pool: train_extra, offsets: [0, 5]}", "images of train_extra have no other frames"),
+        ("x: {fine: all}", "fine: all is for mixtures of coarse labels"),
+        ("x: {clips: spread}", "clips: spread deals several offsets"),
+        ("x: {selection: flow}", "selection chooses among clips"),
+        ("x: {selection: flow, coarse_percent: 50}", "selection chooses among clips"),
+        ("x: {selection: flow, offsets: [0, 1], clips: all}", "selection chooses among clips"),
+        ("x: {refinement: automask, coarse_percent: 50}", "give coarse_percent and labels: refined"),
+        ("x: {control: fine}", "a control is of a mixture"),
+        ("x: {control: fine, coarse_percent: 50, labels: refined}", "a control has no refined labels"),
+        ("x: {control: hours, offsets: [0, 1]}", "of propagated ones it is control: fine"),
+        ("x: {control: fine, offsets: [-1, 1]}", "and it has none"),
+        ("x: {control: fine, coarse_percent: 100}", "and it has none"),
         ("x: {offsets: [0, 1], coarse_percent: 5}", "cannot be mixed"),
         ("x: {clips: some}", "matched or all"),
         ("x:", "a recipe maps keys"),
@@ -115,23 +95,39 @@ def test_a_bad_catalogue_names_the_experiment(tmp_path, text, message):
         load_catalogue(path)
 
 
-def test_counts_and_manual_shares_are_the_papers():
-    reference = Path(__file__).parents[2] / "workflow/experiments/paper/table1.csv"
-    eligible = clips(f"c{i:04d}" for i in range(2975))
-    with reference.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 18
-    for row in rows:
-        experiment = CATALOGUE[row["scheme"].lower()]
-        samples = picks(experiment, eligible, 0)
-        assert list(experiment.offsets) == [int(o) for o in row["frame_offsets"].split()]
-        assert len(samples) == int(row["total_samples"])
-        manual = 100 * sum(p.kind == "fine" for p in samples) / len(samples)
-        assert f"{manual:.2f}" == row["manual_percent"]
-
-
-def test_only_experiments_that_choose_are_drawn_more_than_once():
-    eligible = clips(f"c{i:02d}" for i in range(30))
+def test_a_recipe_is_the_whole_experiment():
     for experiment in CATALOGUE.values():
-        different = {tuple(picks(experiment, eligible, draw)) for draw in (0, 1, 2)}
-        assert len(different) == len(experiment.draws_of([0, 1, 2])), experiment.id
+        named = {**experiment.recipe, "name": experiment.name}
+        assert experiment_from(experiment.id, named) == experiment
+
+
+def test_a_recipe_says_no_more_than_it_did_where_nothing_new_is_asked():
+    """It is a param of the plan and of the manifests: another key would make them due everywhere."""
+    recipe = {"offsets": (-10, 0, 10), "coarse_percent": 0, "labels": "raw", "clips": "matched"}
+    assert CATALOGUE["b3"].recipe == Experiment("b3", "B3", (-10, 0, 10)).recipe == recipe
+    assert CATALOGUE["b3-flow"].recipe == recipe | {"selection": "flow"}
+    assert CATALOGUE["b3-fine"].recipe == recipe | {"control": "fine"}
+
+
+def test_a_control_is_an_experiment_with_fine_labels_alone():
+    """Whoever looks at an experiment, not at its mixture, must find it so: figures, budgets, the order of rules."""
+    for experiment in CATALOGUE.values():
+        if experiment.control:
+            told = (experiment.offsets, experiment.coarse_percent, experiment.family, experiment.pseudo_offsets)
+            assert told == ((0,), 0, "annotated", ())
+
+
+def test_names_are_different():
+    names = [experiment.name for experiment in CATALOGUE.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_the_reference_knows_every_key_and_every_experiment():
+    text = (Path(__file__).parents[2] / "docs/reference/experiments.md").read_text()
+    for key in ("name", "offsets", "coarse_percent", "refinement", *KEYS):
+        assert f"| `{key}` |" in text, key
+    for words in KEYS.values():
+        assert all(f"`{word}`" in text for word in words if word)
+    for id_ in CATALOGUE:
+        family = re.sub(r"^(coarse|extra)-\d+", r"\1-<p>", id_)
+        assert f"`{id_}`" in text or f"`{family}`" in text, id_

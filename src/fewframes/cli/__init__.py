@@ -24,6 +24,7 @@ def app() -> None:
 for _command in (
     stages.toycity,
     stages.prepare,
+    stages.selection,
     stages.plan,
     stages.propagate,
     stages.refine,

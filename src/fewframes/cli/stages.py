@@ -12,6 +12,7 @@ from fewframes.cli import options
 from fewframes.core.clips import PREPARED_FOLDER, dataset_root
 from fewframes.core.errors import UserError
 from fewframes.core.files import write_csv
+from fewframes.experiments.schemes import MEASURED
 
 if TYPE_CHECKING:
     from fewframes.datasets.source import Source
@@ -57,6 +58,26 @@ def prepare(settings: dict[str, Any], results: Path, workers: int) -> None:
 
     hashes = ContentHashes(results / "hashes", "prepare")
     prepare_dataset(settings["reader"], _source(settings, results), hashes, workers)
+
+
+@click.command()
+@click.argument("name", type=click.Choice(MEASURED))
+@options.settings
+@options.results
+@options.out
+@click.option("--workers", default=1, show_default=True, help="Processes that decode and measure.")
+def selection(name: str, settings: dict[str, Any], results: Path, out: Path, workers: int) -> None:
+    """Measure what the selection NAME rests on, of every training clip."""
+    from fewframes.core.files import ContentHashes
+    from fewframes.datasets import index
+    from fewframes.experiments.measuring import measure_clips
+    from fewframes.experiments.plan import Request
+
+    source = _source(settings, results)
+    clips = [c for c in index(settings["reader"], source) if c.split == Request.split and c.fine]
+    hashes = ContentHashes(results / "hashes", f"selection-{name}")
+    kept = results / "selection" / "kept" / f"{name}.csv"
+    measure_clips(name, clips, source.root, hashes, kept, out, workers)
 
 
 @click.command()
@@ -237,19 +258,25 @@ def signals(
 @options.root
 @options.results
 @click.option("--pseudo", type=options.METHOD_AND_FILE, help="The pseudo-labels: a method and its collected CSV.")
-@click.option("--refined", type=options.METHOD_AND_FILE, help="The refined labels: a method and their collected CSV.")
+@click.option(
+    "--refined",
+    type=options.METHOD_AND_FILE,
+    multiple=True,
+    help="The refined labels: a method and their collected CSV (repeatable, the config's method first).",
+)
 def manifests(
     family: str,
     settings: dict[str, Any],
     root: Path,
     results: Path,
     pseudo: tuple[str, Path] | None,
-    refined: tuple[str, Path] | None,
+    refined: tuple[tuple[str, Path], ...],
 ) -> None:
     """Write the exact samples of a family of experiments."""
     from fewframes.experiments.manifests import Labels, write_family
 
-    made = {kind: Labels(*named) for kind, named in (("pseudo", pseudo), ("refined", refined)) if named}
+    named = {"pseudo": [pseudo] if pseudo else [], "refined": refined}
+    made = {kind: {method: Labels(method, path) for method, path in each} for kind, each in named.items() if each}
     write_family(family, settings, dataset_root(root, results), results, made)
 
 

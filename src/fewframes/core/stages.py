@@ -10,6 +10,7 @@ from __future__ import annotations
 VERSIONS = {
     "toycity": 1,
     "prepare": 1,
+    "selection": 1,
     "plan": 2,
     "propagate": 2,
     "refine": 2,

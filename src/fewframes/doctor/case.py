@@ -17,6 +17,7 @@ from fewframes.core.clips import PREPARED, Clip
 from fewframes.core.progress import progress
 from fewframes.datasets.preparing import Task
 from fewframes.datasets.source import Source
+from fewframes.experiments.dealing import stills_of
 from fewframes.experiments.manifests import ineligible
 from fewframes.experiments.plan import Request
 from fewframes.experiments.study import Study
@@ -81,7 +82,7 @@ class Case:
 
     def trains_on_coarse(self, clip: Clip) -> bool:
         """Whether a chosen experiment may use the clip's coarse label."""
-        return clip.split == self.train_split and any(e.coarse_percent for e in self.study.experiments)
+        return any(clip.split == e.coarse_pool for e in self.study.experiments if e.coarse_percent)
 
     def span(self, clip: Clip) -> range:
         """The offsets that a whole clip of this dataset has, by its class table."""
@@ -115,7 +116,8 @@ class Case:
     def used(self) -> list[Clip]:
         """The clips whose frames are read: trained on, scored or measured; all where the config asks for nothing."""
         study = self.study
-        trained = [*self.eligible, *self.finely(self.evaluated_split)] if study.experiments else []
+        stills = stills_of(self.clips) if any(e.coarse_percent and e.still for e in study.experiments) else []
+        trained = [*self.eligible, *stills, *self.finely(self.evaluated_split)] if study.experiments else []
         measured = [c for c in self.clips if c.split in study.measured_splits and c.truth and c.fine]
         return trained + (measured if study.measured else []) or self.clips
 

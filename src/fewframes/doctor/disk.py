@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from fewframes.core.clips import LABEL_COLUMNS
@@ -15,6 +16,7 @@ from fewframes.core.labelfile import read_fingerprints
 from fewframes.doctor.case import Case
 from fewframes.doctor.report import FAULT, WARNING, Group, plural
 from fewframes.doctor.weights import Size
+from fewframes.experiments.dealing import Stock, stills_of
 from fewframes.experiments.manifests import labels_for_all, measured_labels, needed_labels
 
 _WITH_OBJECTS = ("sam_points", "sam_points_guarded", "sam_box", "automask")
@@ -99,7 +101,9 @@ def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, floa
 def _needed(case: Case) -> tuple[dict[str, set[int]], set[str]]:
     """The labels to make, as the plan deals them out: offsets by clip, and clips to refine."""
     study = case.study
-    pseudo, refined = needed_labels(study.experiments, case.eligible, study.draws)
+    # Chosen by chance, as many labels are needed as by what is not measured yet.
+    labelled = [replace(e, selection="random") for e in study.experiments if e.family != "annotated"]
+    pseudo, refined = needed_labels(labelled, case.eligible, study.draws, Stock(stills_of(case.clips)))
     measured = study.measured_splits if study.measured else []
     asked = [measured_labels(case.clips, measured, study.reach)]
     if offsets := case.config["propagation"]["offsets"]:

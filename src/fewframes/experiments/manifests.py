@@ -7,7 +7,6 @@ training is due again exactly when its manifest's bytes change.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,17 +16,9 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, read_csv, write_csv
 from fewframes.core.progress import progress, say
 from fewframes.experiments.corrected import Corrected, read_corrected
+from fewframes.experiments.dealing import Pick, Stock, picks, stills_of
 from fewframes.experiments.schemes import Experiment, experiment_from
-from fewframes.experiments.selection import drawn_order
-
-
-@dataclass(frozen=True)
-class Pick:
-    """A sample before its files are known: `kind` is `fine`, `coarse`, `pseudo` or `refined`."""
-
-    clip: Clip
-    offset: int
-    kind: str
+from fewframes.experiments.selection import read_measured
 
 
 def ineligible(clip: Clip, experiments: Iterable[Experiment], past_frames: int) -> str:
@@ -36,10 +27,10 @@ def ineligible(clip: Clip, experiments: Iterable[Experiment], past_frames: int) 
     A clip that lacks an offset, a memory frame or an annotation that any of them needs is left out of all,
     so that all are drawn from the same clips.
     """
-    offsets = {o for e in experiments for o in e.offsets}
+    offsets = {o for e in experiments if not e.still for o in e.offsets}
     if not clip.fine:
         return "no fine annotation"
-    if any(e.coarse_percent for e in experiments) and not clip.coarse:
+    if any(e.coarse_percent and not e.still for e in experiments) and not clip.coarse:
         return "no coarse annotation"
     for offset in sorted(offsets):
         if not clip.has(offset):
@@ -49,32 +40,15 @@ def ineligible(clip: Clip, experiments: Iterable[Experiment], past_frames: int) 
     return ""
 
 
-def picks(experiment: Experiment, eligible: Sequence[Clip], draw: int) -> list[Pick]:
-    """The samples of an experiment in one draw, in the order of clip and offset."""
-    by_id = {clip.id: clip for clip in eligible}
-    order = drawn_order(draw, by_id)
-    taken = order[: experiment.clip_count(len(order))]
-    coarse = set(order[: experiment.coarse_count(len(order))])
-
-    def kind(clip_id: str, offset: int) -> str:
-        if offset:
-            return "pseudo"
-        if clip_id not in coarse:
-            return "fine"
-        return "refined" if experiment.labels == "refined" else "coarse"
-
-    return [Pick(by_id[i], offset, kind(i, offset)) for i in sorted(taken) for offset in experiment.offsets]
-
-
 def needed_labels(
-    experiments: Iterable[Experiment], eligible: Sequence[Clip], draws: Sequence[int]
+    experiments: Iterable[Experiment], eligible: Sequence[Clip], draws: Sequence[int], stock: Stock | None = None
 ) -> tuple[dict[str, set[int]], set[str]]:
     """What the experiments ask of propagation (offsets by clip id) and of refinement (clip ids)."""
     pseudo: dict[str, set[int]] = {}
     refined: set[str] = set()
     for experiment in experiments:
         for draw in experiment.draws_of(draws):
-            for pick in picks(experiment, eligible, draw):
+            for pick in picks(experiment, eligible, draw, stock):
                 if pick.kind == "pseudo":
                     pseudo.setdefault(pick.clip.id, set()).add(pick.offset)
                 elif pick.kind == "refined":
@@ -134,15 +108,15 @@ def write_manifest(
 ) -> None:
     """Write the samples as a manifest.
 
-    Columns: `clip, offset, source, image, memory_1 … memory_T` (oldest first; the image itself where there
-    is no earlier frame), `label, fingerprint`. `made` has the labels by kind (`pseudo`, `refined`); in the place of
-    one that a person corrected stands the `corrected` one.
+    Columns: `clip, offset, source, image, memory_1 … memory_T` (oldest first; the image itself where there is no
+    earlier frame, and of a `still` sample), `label, fingerprint`. `made` has the labels by kind (`pseudo`, `refined`);
+    in the place of one that a person corrected stands the `corrected` one.
     """
     rows = []
     for pick in progress(samples, f"manifest {Path(path).parent.name}/{Path(path).stem}"):
         clip = pick.clip
         image = clip.image_at(pick.offset)
-        memory = clip.memory_at(pick.offset, past_frames) or (image,) * past_frames
+        memory = (() if pick.still else clip.memory_at(pick.offset, past_frames)) or (image,) * past_frames
         correction = corrected.get((clip.id, pick.offset, pick.kind))
         if correction:
             label, known_by, source = correction.file, correction.fingerprint, f"corrected-{pick.kind}"
@@ -179,12 +153,15 @@ def write_family(
     settings: Mapping[str, Any],
     root: Folder,
     results: Path,
-    made: Mapping[str, Labels],
+    made: Mapping[str, Mapping[str, Labels]],
 ) -> None:
     """Write the manifests of a family of experiments, `manifests/<experiment>/draw<j>.csv` below `results`.
 
-    `settings` has `experiments` (recipes by id), `draws`, `past_frames`, and, for the family that also writes the
-    frames to evaluate on (`manifests/evaluation.csv`), `evaluation_split`.
+    `made` has the labels by kind and method; the first method of a kind serves experiments that name none.
+
+    `settings` has `experiments` (recipes by id), `draws`, `past_frames`, where an experiment counts hours `minutes`
+    (`ClassTable.minutes`), and, for the family that also writes the frames to evaluate on
+    (`manifests/evaluation.csv`), `evaluation_split`.
     """
     clips = read_clips(results / "index.csv")
     reasons = {row["clip"]: row["reason"] for row in read_csv(results / "eligible.csv", ("clip", "reason"))}
@@ -192,11 +169,13 @@ def write_family(
     hashes = ContentHashes(results / "hashes", f"manifests-{family}")
     corrected = read_corrected(results)
     past = settings["past_frames"]
-    for id_, recipe in settings["experiments"].items():
-        experiment = experiment_from(id_, recipe)
+    experiments = [experiment_from(id_, recipe) for id_, recipe in settings["experiments"].items()]
+    stock = Stock(stills_of(clips), settings.get("minutes", {}), read_measured(results, experiments))
+    for experiment in experiments:
+        labels = {kind: of.get(experiment.refinement) or next(iter(of.values())) for kind, of in made.items()}
         for draw in experiment.draws_of(settings["draws"]):
             path = results / "manifests" / experiment.id / f"draw{draw}.csv"
-            write_manifest(path, picks(experiment, eligible, draw), root, hashes, past, made, corrected)
+            write_manifest(path, picks(experiment, eligible, draw, stock), root, hashes, past, labels, corrected)
             hashes.save()
     if split := settings.get("evaluation_split"):
         path = results / "manifests" / "evaluation.csv"

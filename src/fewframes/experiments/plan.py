@@ -14,8 +14,10 @@ from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import say
 from fewframes.experiments.corrected import adopt_corrections
+from fewframes.experiments.dealing import Stock, stills_of
 from fewframes.experiments.manifests import ineligible, labels_for_all, measured_labels, needed_labels
 from fewframes.experiments.schemes import Experiment
+from fewframes.experiments.selection import read_measured
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,13 @@ class Request:
 def write_plan(clips: Sequence[Clip], root: Root, request: Request, shards: int, out: Path) -> None:
     """Write `index.csv`, `eligible.csv`, `corrected.csv`, `states.csv` and the shards of both stages below `out`.
 
+    What selections rest on, `selection/<name>.csv`, must lie there where an experiment asks for one.
     `states.csv` changes whenever a finely annotated clip's annotations or frames may have: whoever writes
     manifests looks at it.
     """
     eligible = _write_eligible(clips, request, out)
-    pseudo, refined = needed_labels(request.experiments, eligible, request.draws)
+    stock = Stock(stills_of(clips), request.classes.minutes, read_measured(out, request.experiments))
+    pseudo, refined = needed_labels(request.experiments, eligible, request.draws, stock)
     anyway = [measured_labels(clips, request.measured, request.reach)]
     if request.offsets:
         anyway.append(labels_for_all(clips, request.split, request.offsets))

@@ -19,14 +19,40 @@ from fewframes.core.errors import UserError
 _ID = re.compile("[a-z0-9-]+")
 
 
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "labels": ("raw", "refined"),
+    "clips": ("matched", "all", "spread"),
+    "coarse_pool": ("train", "train_extra"),
+    "fine": ("rest", "all"),
+    "selection": ("random", "uniform", "flow", "diversity"),
+    "control": ("", "fine", "hours"),
+}
+"""Keys of a recipe that choose a word, the default first; beside them are name, offsets, coarse_percent, refinement."""
+
+MEASURED = ("flow", "diversity")
+"""The selections that rest on what is measured of every clip."""
+
+_FIRST_KEYS = ("offsets", "coarse_percent", "labels", "clips")
+"""Stated in every recipe, as they were before there were others: what came later makes nothing due elsewhere."""
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """One training mixture.
+    """One training mixture; N is the number of eligible clips.
 
     `offsets`: the frames of each clip, in frames from the key frame (0 = the annotation itself, others are
-    pseudo-labels). `coarse_percent`: the share of samples whose key frame carries its coarse label, `labels`
-    `raw` as it is or `refined`. `clips`: `matched` keeps the number of samples at N, the number of eligible
-    clips, by taking ceil(N / len(offsets)) clips (the paper's section 5.1); `all` takes every clip.
+    pseudo-labels). `clips`: `matched` keeps the number of samples at N, by taking ceil(N / len(offsets)) clips (the
+    paper's section 5.1); `all` takes every clip; `spread` makes as many samples as `matched`, and deals them over all
+    clips. `selection` decides which clips come first (`selection.selected_order`).
+
+    `coarse_percent`: how many samples carry coarse labels, in percent of N, `labels` `raw` as they are or `refined`, by
+    the method `refinement`, which where it is empty is the config's. They are of the draw's first clips, or with
+    `coarse_pool` `train_extra` of coarsely annotated images without a sequence (with `clips` `all`: in percent of all
+    of those); then every sample has its own image as memory. `fine`: the `rest` of the clips, those beyond that
+    percentage, have a fine sample each, or `all` of them.
+
+    A `control` is what a `mixture` is compared with, and has but fine samples: the mixture's own alone (`fine`), or as
+    many as its hours of annotation buy (`hours`).
     """
 
     id: str
@@ -35,6 +61,12 @@ class Experiment:
     coarse_percent: int = 0
     labels: str = "raw"
     clips: str = "matched"
+    coarse_pool: str = "train"
+    fine: str = "rest"
+    selection: str = "random"
+    refinement: str = ""
+    control: str = ""
+    mixture: Experiment | None = None
 
     @property
     def pseudo_offsets(self) -> tuple[int, ...]:
@@ -48,19 +80,37 @@ class Experiment:
             return "propagated"
         return "refined" if self.labels == "refined" else "annotated"
 
+    @property
+    def still(self) -> bool:
+        """Whether each of its samples has its own image as memory, so that memory does not tell coarse from fine."""
+        return (self.mixture or self).coarse_pool == "train_extra"
+
     def draws_of(self, draws: Sequence[int]) -> list[int]:
         """The draws that differ: one of them where every clip is taken and labelled alike, as in N1."""
-        drawn = (self.clips == "matched" and len(self.offsets) > 1) or 0 < self.coarse_percent < 100
-        return list(draws if drawn else draws[:1])
+        return list(draws if self._drawn else draws[:1])
+
+    @property
+    def _drawn(self) -> bool:
+        """Whether a draw decides anything."""
+        if self.mixture:
+            return self.control == "hours" or self.mixture._drawn
+        if self.coarse_percent and self.still:
+            return self.coarse_percent < 100 or self.clips != "all"
+        several = self.clips != "all" and len(self.offsets) > 1
+        return (several and self.selection == "random") or 0 < self.coarse_percent < 100
 
     @property
     def recipe(self) -> dict[str, Any]:
         """What it trains on, as plain data: all but its id and name."""
-        return {k: v for k, v in vars(self).items() if k not in ("id", "name")}
+        told = vars(self.mixture or self) | {"control": self.control}
+        later = {k: told[k] for k, words in KEYS.items() if told[k] != words[0]}
+        if self.refinement:
+            later["refinement"] = self.refinement
+        return {k: told[k] for k in _FIRST_KEYS} | later
 
     def clip_count(self, eligible: int) -> int:
         """How many of the eligible clips it trains on: ceil(N / k) where the sample count is matched."""
-        return eligible if self.clips == "all" else -(-eligible // len(self.offsets))
+        return -(-eligible // len(self.offsets)) if self.clips == "matched" else eligible
 
     def coarse_count(self, samples: int) -> int:
         """How many of the samples carry coarse labels: the percentage, rounded half up."""
@@ -99,7 +149,7 @@ def experiment_from(id_: str, recipe: Any, path: str | Path = "settings") -> Exp
         raise refuse("an id is small letters, digits and hyphens")
     if not isinstance(recipe, Mapping):
         raise refuse("a recipe maps keys to values, such as {offsets: [0]}")
-    known = ("name", "offsets", "coarse_percent", "labels", "clips")
+    known = ("name", "offsets", "coarse_percent", "refinement", *KEYS)
     for key in recipe:
         if key not in known:
             raise refuse(f"'{key}' is an unknown key; known are {', '.join(known)}")
@@ -111,16 +161,45 @@ def experiment_from(id_: str, recipe: Any, path: str | Path = "settings") -> Exp
     percent = recipe.get("coarse_percent", 0)
     if type(percent) is not int or not 0 <= percent <= 100:
         raise refuse("coarse_percent must be a whole number from 0 to 100")
-    for key, values in (("labels", ("raw", "refined")), ("clips", ("matched", "all"))):
-        if recipe.get(key, values[0]) not in values:
-            raise refuse(f"{key} must be {' or '.join(values)}")
-    if percent and any(offsets):
-        raise refuse("coarse labels and propagated frames cannot be mixed")
-    return Experiment(
-        id=id_,
-        name=str(recipe.get("name", id_)),
-        offsets=tuple(sorted(offsets)),
-        coarse_percent=percent,
-        labels=recipe.get("labels", "raw"),
-        clips=recipe.get("clips", "matched"),
-    )
+    chosen_words = {key: recipe.get(key, words[0]) for key, words in KEYS.items()}
+    for key, words in KEYS.items():
+        if chosen_words[key] not in words:
+            raise refuse(f"{key} must be {' or '.join(filter(None, words))}")
+    control = chosen_words.pop("control")
+    name, refinement = str(recipe.get("name", id_)), str(recipe.get("refinement", ""))
+    mixture = Experiment(id_, name, tuple(sorted(offsets)), percent, refinement=refinement, **chosen_words)
+    if fault := _fault(mixture) or (_control_fault(mixture, control) if control else ""):
+        raise refuse(fault)
+    return Experiment(id_, name, control=control, mixture=mixture) if control else mixture
+
+
+def _fault(mixture: Experiment) -> str:
+    """What of a recipe's keys does not go together; nothing where all does."""
+    if mixture.coarse_percent and any(mixture.offsets):
+        return "coarse labels and propagated frames cannot be mixed"
+    if mixture.still and any(mixture.offsets):
+        return "images of train_extra have no other frames: with that coarse_pool offsets must be [0]"
+    if mixture.fine == "all" and not mixture.coarse_percent:
+        return "fine: all is for mixtures of coarse labels: give coarse_percent"
+    if mixture.refinement and not (mixture.coarse_percent and mixture.labels == "refined"):
+        return "refinement names the method of refined labels: give coarse_percent and labels: refined"
+    several = len(mixture.offsets) > 1
+    if mixture.clips == "spread" and not several:
+        return "clips: spread deals several offsets over the clips: give more than one"
+    if mixture.selection != "random" and not (several and mixture.clips == "matched"):
+        return "selection chooses among clips: give several offsets, and clips: matched"
+    return ""
+
+
+def _control_fault(mixture: Experiment, control: str) -> str:
+    """Why there is no such control of a mixture; nothing where there is."""
+    if mixture.labels == "refined":
+        return "a control has no refined labels: leave labels out"
+    if control == "hours" and not mixture.coarse_percent:
+        return "control: hours is of a mixture of coarse labels; of propagated ones it is control: fine"
+    if not mixture.coarse_percent and not any(mixture.offsets):
+        return "a control is of a mixture: give more offsets than 0, or coarse_percent"
+    without_fine = 0 not in mixture.offsets or (mixture.coarse_percent == 100 and mixture.fine == "rest")
+    if control == "fine" and without_fine:
+        return "control: fine takes the mixture's fine samples, and it has none"
+    return ""

@@ -14,7 +14,7 @@ from fewframes.core.files import canonical_json, digest
 from fewframes.core.labels import load_class_table
 from fewframes.datasets import MEASURED_ONLY
 from fewframes.experiments.methods import Methods
-from fewframes.experiments.schemes import FAMILIES, Experiment, chosen, load_catalogue
+from fewframes.experiments.schemes import FAMILIES, MEASURED, Experiment, chosen, load_catalogue
 from fewframes.experiments.trainings import Trainings
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
@@ -45,7 +45,8 @@ class Study:
         if not first <= last or first == last == 0:
             raise UserError(f"config: propagation.offsets is [{first}, {last}]: give the first and the last offset.")
         check_method("propagation", self.propagation, propagation.METHODS)
-        check_method("refinement", self.refinement, refinement.METHODS)
+        for method in self.refined_by:
+            check_method("refinement", method, refinement.METHODS)
         for method in config["quality"]["methods"]:
             check_method("propagation", method, propagation.METHODS)
         for method in config["quality"]["refinements"]:
@@ -103,6 +104,12 @@ class Study:
         return next((e.family for e in self.experiments if e.id == experiment), "annotated")
 
     @property
+    def selections(self) -> list[str]:
+        """What must be measured of every clip before the plan, for experiments that choose clips by it."""
+        chosen_by = {(e.mixture or e).selection for e in self.experiments}
+        return [name for name in MEASURED if name in chosen_by]
+
+    @property
     def propagation(self) -> str:
         """The propagation method that is trained on."""
         return self._config["propagation"]["method"]
@@ -111,6 +118,11 @@ class Study:
     def refinement(self) -> str:
         """The refinement method that is trained on."""
         return self._config["refinement"]["method"]
+
+    @property
+    def refined_by(self) -> list[str]:
+        """The refinement methods that are trained on: the config's, and those that experiments name."""
+        return list(dict.fromkeys([self.refinement, *filter(None, (e.refinement for e in self.experiments))]))
 
     @property
     def measured(self) -> list[str]:
@@ -123,7 +135,7 @@ class Study:
         trained = self.families["propagated"] or self._config["propagation"]["offsets"]
         pseudo = [*self.measured, *([self.propagation] if trained else [])]
         # What is measured beside the method that is trained on is made of the same images.
-        refined = [self.refinement, *self._config["quality"]["refinements"]] if self.families["refined"] else []
+        refined = [*self.refined_by, *self._config["quality"]["refinements"]] if self.families["refined"] else []
         return {"pseudo": list(dict.fromkeys(pseudo)), "refined": list(dict.fromkeys(refined))}
 
     @property
@@ -252,6 +264,8 @@ class Study:
             "draws": self.draws,
             "past_frames": self.trainings.past_frames,
         }
+        if any(e.control == "hours" for e in self.families[family]):
+            settings["minutes"] = dict(load_class_table(self.classes).minutes)
         if family == "annotated":
             settings["evaluation_split"] = self._config["evaluation"]["split"]
         return canonical_json(settings)

@@ -153,8 +153,11 @@ def _series(experiment: Experiment) -> str:
 
 
 def _short_name(experiment: Experiment) -> str:
-    """What a point is labelled: coarse mixtures by their share, whose series says the rest."""
-    return f"{experiment.coarse_percent} %" if experiment.coarse_percent else experiment.name
+    """What a point is labelled: the paper's coarse mixtures by their share, whose series says the rest."""
+    plain = (
+        experiment.coarse_percent and not experiment.still and experiment.fine == "rest" and not experiment.refinement
+    )
+    return f"{experiment.coarse_percent} %" if plain else experiment.name
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def scores_part(scores: Scores, prefix: str = "", group: str = "") -> Part:
         [prefix + name for name in (*names, "n", "draws", "seeds")],
         [*values, scores.miou.n, scores.miou.draws, scores.miou.seeds],
         [Column("mIoU", group), Column("mAcc", group)],
-        [_pm(scores.miou) + n, _pm(scores.macc)],
+        [spread_text(scores.miou) + n, spread_text(scores.macc)],
     )
 
 
@@ -184,7 +184,8 @@ def paper_part(scores: Scores, paper: float | None, prefix: str, column: Column)
     return Part([f"{prefix}paper_mIoU", f"{prefix}paper_difference"], numbers, [column], [cell])
 
 
-def _pm(spread: Spread) -> str:
+def spread_text(spread: Spread) -> str:
+    """A mean and its deviation as they are printed, without the number of runs."""
     return for_print(spread.mean, 2) + (f" ± {spread.sd:.2f}" if spread.sd is not None else "")
 
 
@@ -270,6 +271,8 @@ _LATEX = {
     "□": r"\unusedframe{}",
     "■": r"\pseudoframe{}",
     "◆": r"\manualframe{}",
+    "▲": r"$\blacktriangle$",
+    "▼": r"$\blacktriangledown$",
 }
 
 

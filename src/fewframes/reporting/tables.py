@@ -1,26 +1,21 @@
 """The paper's tables, computed from whatever runs are finished.
 
-A table's definition is YAML: a title, its kind (`mixtures` for table 1, `coarse` for table 3), its rows by experiment
-id, the experiment that all are compared with, and the paper's values. What was not run prints as a gap, so a
-half-finished grid prints too.
+What was not run prints as a gap, so a half-finished grid prints too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
 from fewframes.experiments.corrected import read_corrected
 from fewframes.experiments.schemes import Experiment
-from fewframes.reporting.costs import read_cost
-from fewframes.reporting.paper import PAPER_KEYS, Paper
+from fewframes.reporting.costs import Cost, read_cost
+from fewframes.reporting.definitions import Sheet, coarse_arms, experiment_of, read_definition
+from fewframes.reporting.perclass import MARKS, Pair, class_table
 from fewframes.reporting.printing import (
     GAP,
     Column,
@@ -36,100 +31,11 @@ from fewframes.reporting.printing import (
     write_printed,
 )
 from fewframes.reporting.statistics import Grid, read_scores
-from fewframes.reporting.verdicts import LEAST_RUNS, LEVEL, Arms, Comparison
+from fewframes.reporting.verdicts import LEAST_RUNS, LEVEL
 
-_ROW_KEYS = {
-    "mixtures": {"network", "experiment"},
-    "coarse": {"network", "unrefined", "refined"},
-}
-_MAY = {"mixtures": {"control"}, "coarse": set()}
-"""Keys of a row that it may lack. `control` is an experiment on the same annotated frames without pseudo-labels."""
+__all__ = ["coarse_arms", "experiment_of", "read_definition", "write_table"]
 
-
-@dataclass(frozen=True)
-class Definition:
-    """A table's definition; `rows` hold the keys of its kind, and `network` in each.
-
-    `baseline` is the experiment that all others are compared with, where there is one. `paper` is what
-    `paper.Paper` takes.
-    """
-
-    title: str
-    kind: str
-    networks: Mapping[str, str]
-    frames: tuple[int, int]
-    rows: tuple[Mapping[str, Any], ...]
-    baseline: str
-    paper: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """What a table is made of: its definition, and the runs of a grid."""
-
-    definition: Definition
-    catalogue: Mapping[str, Experiment]
-    grid: Grid
-    classes: ClassTable
-
-    @cached_property
-    def arms(self) -> Arms:
-        """The runs to compare."""
-        return Arms(self.grid, self.classes.names)
-
-    def compare(self, network: str, arm: str, other: str) -> Comparison | None:
-        """Compare two experiments; None where one is not named or not run, and for an experiment with itself."""
-        return self.arms.compare(network, arm, other) if other and arm != other else None
-
-    def network(self, id_: str) -> str:
-        """A network's name in print."""
-        return self.definition.networks.get(id_, id_)
-
-    def against_baseline(self, network: str, arm: Experiment, name: str, column: Column) -> list[Part]:
-        """The comparison with the definition's baseline, whose name goes into the column's title, where it has one."""
-        baseline = self.definition.baseline
-        if not baseline:
-            return []
-        named = replace(column, title=column.title.format(self.catalogue[baseline].name))
-        return [verdict_part(self.compare(network, arm.id, baseline), name, named)]
-
-    @cached_property
-    def paper(self) -> Paper:
-        """The paper's values, where these runs may stand beside them."""
-        return Paper(self.definition.paper, self.grid, self.classes, self.definition.baseline)
-
-
-def read_definition(path: Path) -> Definition:
-    """Read a table's definition; raises `UserError` naming the file and what is wrong in it."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        kind = str(data["kind"])
-        first, last = data.get("frames", (-10, 10))
-        paper = dict(data.get("paper", {}))
-        if paper:
-            paper["values"] = path.parent / paper["values"]
-        definition = Definition(
-            str(data["title"]),
-            kind,
-            dict(data.get("networks", {})),
-            (int(first), int(last)),
-            tuple(data["rows"]),
-            str(data.get("baseline", "")),
-            paper,
-        )
-        keys = _ROW_KEYS[kind]
-        if not definition.rows:
-            raise ValueError("no rows")
-        wrong = [row for row in definition.rows if not keys <= set(row) <= keys | _MAY[kind]]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not a table definition ({error!r}): it needs title, kind ({' or '.join(_ROW_KEYS)}) and rows."
-        ) from error
-    if wrong:
-        raise UserError(f"{path}: the row {wrong[0]} must have the keys {', '.join(sorted(keys))}.")
-    if paper and set(paper) != PAPER_KEYS:
-        raise UserError(f"{path}: 'paper' must have the keys {', '.join(sorted(PAPER_KEYS))}.")
-    return definition
+_CONTROLS = {"control": "its fine labels alone", "hours": "fine labels of its hours"}
 
 
 def write_table(
@@ -146,7 +52,7 @@ def write_table(
 
     `note` is printed below the table, for instance that its numbers come from toy data.
     """
-    build = {"mixtures": _mixtures, "coarse": _coarse}
+    build = {"mixtures": _mixtures, "coarse": _coarse, "classes": _classes}
     read = read_definition(definition)
     if read.baseline:
         experiment_of(catalogue, read.baseline)
@@ -154,34 +60,17 @@ def write_table(
     write_printed(table, out, note)
 
 
-def experiment_of(catalogue: Mapping[str, Experiment], id_: str) -> Experiment:
-    """The experiment a table names; raises `UserError` where the catalogue lacks it."""
-    if id_ not in catalogue:
-        raise UserError(f"A table names the experiment '{id_}', which the catalogue lacks: add it or drop the row.")
-    return catalogue[id_]
-
-
-def coarse_arms(row: Mapping[str, Any], catalogue: Mapping[str, Experiment]) -> tuple[Experiment, Experiment]:
-    """The unrefined and the refined experiment of a row of a `coarse` table, at one share of coarse labels."""
-    unrefined, refined = (experiment_of(catalogue, row[arm]) for arm in ("unrefined", "refined"))
-    if unrefined.coarse_percent != refined.coarse_percent:
-        raise UserError(
-            f"A table sets '{unrefined.id}' beside '{refined.id}', whose coarse share differs: correct the row."
-        )
-    return unrefined, refined
-
-
 def _mixtures(sheet: Sheet, title: str) -> Table:
     """Table 1: a row a network and experiment, with the frames used and what they cost.
 
     Mixtures of the grid that the definition does not name stand below the paper's.
     """
-    planned = [*sheet.definition.rows, *_unnamed(sheet)]
+    planned = [*sheet.definition.rows, *(_unnamed(sheet) if sheet.definition.others else ())]
     experiments = [experiment_of(sheet.catalogue, row["experiment"]) for row in planned]
     reach = [offset for experiment in experiments for offset in experiment.offsets]
     first, last = min(sheet.definition.frames[0], *reach), max(sheet.definition.frames[1], *reach)
     papers = [_paper_mixture(sheet, row["network"], e) for row, e in zip(planned, experiments, strict=True)]
-    controlled = any("control" in row for row in planned)
+    controlled = any(row.get("control") in sheet.grid.experiments for row in planned)
     rows: list[list[Part]] = []
     for row, experiment, paper in zip(planned, experiments, papers, strict=True):
         network, frames = row["network"], Frames(experiment.offsets, first, last)
@@ -221,29 +110,50 @@ def _unnamed(sheet: Sheet) -> list[Mapping[str, Any]]:
     return [{"network": network, "experiment": id_} for network in sheet.grid.networks for id_ in mixtures]
 
 
+@dataclass(frozen=True)
+class _Shares:
+    """A row of a `coarse` table: its keys, its name, and the two arms."""
+
+    row: Mapping[str, Any]
+    name: str
+    unrefined: Experiment
+    refined: Experiment
+
+    @property
+    def arms(self) -> tuple[Experiment, Experiment]:
+        return self.unrefined, self.refined
+
+
 def _coarse(sheet: Sheet, title: str) -> Table:
     """Table 3: a row a share of coarse labels, with the scores of both arms; their samples cost the same."""
-    pairs = [(row["network"], coarse_arms(row, sheet.catalogue)) for row in sheet.definition.rows]
-    papers = [_paper_coarse(sheet, network, arms) for network, arms in pairs]
+    pairs = [(row, *coarse_arms(row, sheet.catalogue)) for row in sheet.definition.rows]
+    planned = [_Shares(row, unrefined.name, unrefined, refined) for row, unrefined, refined in pairs]
+    planned += _other_mixtures(sheet) if sheet.definition.others else []
+    papers = [_paper_coarse(sheet, shares) for shares in planned]
     with_paper = any(value is not None for pair in papers for value in pair)
+    run = sheet.grid.experiments
+    controls = {key: name for key, name in _CONTROLS.items() if any(s.row.get(key) in run for s in planned)}
     rows: list[list[Part]] = []
-    for (network, arms), values in zip(pairs, papers, strict=True):
-        share = float(arms[0].coarse_percent)
-        parts = [words("network", "Network", sheet.network(network))]
-        parts.append(figure("coarse_percent", Column("Coarse %"), share, 0))
+    for shares, values in zip(planned, papers, strict=True):
+        row, arms, network = shares.row, shares.arms, shares.row["network"]
+        # The arms rest on the same annotation; corrections of refined labels come on top.
+        costs = [cost for arm in arms if (cost := read_cost(sheet.grid, arm.id))]
+        cost = max(costs, key=lambda c: c.review_minutes, default=None)
+        parts = [words("network", "Network", sheet.network(network)), words("id", "ID", shares.name)]
+        parts.append(figure("coarse_percent", Column("Coarse %"), _coarse_share(arms[0], cost), 0))
         for arm, value, prefix, group in zip(
             arms, values, ("unrefined_", "refined_"), ("Non-refined", "Refined"), strict=True
         ):
             scores = read_scores(sheet.grid, network, arm.id)
             parts.append(scores_part(scores, prefix, group))
             parts += sheet.against_baseline(network, arm, f"{prefix}baseline", Column("against {}", group, words=True))
+            for key, name in controls.items():
+                compared = sheet.compare(network, arm.id, row.get(key, ""))
+                parts.append(verdict_part(compared, f"{prefix}{key}", Column(f"against {name}", group, words=True)))
             if with_paper:
                 parts.append(paper_part(scores, value, prefix, Column("paper (difference)", group)))
         gain = sheet.compare(network, arms[1].id, arms[0].id)
         parts.append(verdict_part(gain, "refinement", Column("Refined against non-refined", words=True)))
-        # The arms rest on the same annotation; corrections of refined labels come on top.
-        costs = [cost for arm in arms if (cost := read_cost(sheet.grid, arm.id))]
-        cost = max(costs, key=lambda c: c.review_minutes, default=None)
         parts += [
             figure("fine_frames", Column("fine", "Key frames"), cost.fine if cost else None, 0),
             figure("coarse_frames", Column("coarse", "Key frames"), cost.coarse if cost else None, 0),
@@ -251,6 +161,50 @@ def _coarse(sheet: Sheet, title: str) -> Table:
         ]
         rows.append(parts)
     return table_of(title, _legend(sheet, with_paper), rows)
+
+
+def _coarse_share(experiment: Experiment, cost: Cost | None) -> float | None:
+    """The share of samples with coarse labels, in percent: counted where the recipe's is of something else."""
+    if experiment.fine == "rest" and experiment.clips == "matched":
+        return float(experiment.coarse_percent)
+    return 100 * cost.coarse / cost.key_frames if cost else None
+
+
+def _other_mixtures(sheet: Sheet) -> list[_Shares]:
+    """The grid's mixtures of coarse labels that no row of the definition names, refined beside non-refined.
+
+    An arm that the catalogue lacks is a gap.
+    """
+    named = {row[arm] for row in sheet.definition.rows for arm in ("unrefined", "refined")}
+    others = [experiment_of(sheet.catalogue, id_) for id_ in sheet.grid.experiments if id_ not in named]
+    pairs: list[tuple[str, Experiment, Experiment]] = []
+    for experiment in filter(lambda e: e.coarse_percent, others):
+        if experiment.labels == "refined":
+            alike = (
+                e for e in sheet.catalogue.values() if e.labels == "raw" and _unlabelled(e) == _unlabelled(experiment)
+            )
+            raw = next(alike, replace(experiment, id="", labels="raw"))
+            pairs.append((experiment.name if raw.id in (*named, "") else raw.name, raw, experiment))
+        elif not any(e.labels == "refined" and _unlabelled(e) == _unlabelled(experiment) for e in others):
+            pairs.append((experiment.name, experiment, replace(experiment, id="", labels="refined")))
+    return [_Shares({"network": n}, name, raw, refined) for n in sheet.grid.networks for name, raw, refined in pairs]
+
+
+def _unlabelled(experiment: Experiment) -> Mapping[str, Any]:
+    return {k: v for k, v in experiment.recipe.items() if k not in ("labels", "refinement")}
+
+
+def _classes(sheet: Sheet, title: str) -> Table:
+    """Table 5: a row a class, with the IoU of both arms at several shares of coarse labels."""
+    pairs = [Pair(row["network"], *coarse_arms(row, sheet.catalogue)) for row in sheet.definition.rows]
+    names = sheet.classes.refined if sheet.definition.classes == "refined" else sheet.classes.names
+    legend = (
+        "IoU in percent: mean ± sample standard deviation (number of runs). NR: coarse labels as they are, R: refined. "
+        f"{MARKS['better']}, {MARKS['worse']}: the {100 * LEVEL:.0f} % interval over runs and images of the difference "
+        f"between R and NR lies above, below zero; it takes {LEAST_RUNS} runs on either side. Refined classes: "
+        f"{', '.join(sheet.classes.refined)}. {GAP} is what was not run, or no such class was seen."
+    )
+    return class_table(title, legend, pairs, names, sheet.grid, sheet.arms, sheet.paper)
 
 
 def _legend(sheet: Sheet, with_paper: bool) -> str:
@@ -274,6 +228,9 @@ def _paper_mixture(sheet: Sheet, network: str, experiment: Experiment) -> float 
     return sheet.paper.value(network, experiment.id, "miou", model=network, scheme=experiment.name)
 
 
-def _paper_coarse(sheet: Sheet, network: str, arms: Sequence[Experiment]) -> list[float | None]:
-    place, columns = {"coarse_percent": str(arms[0].coarse_percent)}, ("unrefined_miou", "refined_miou")
-    return [sheet.paper.value(network, a.id, column, **place) for a, column in zip(arms, columns, strict=True)]
+def _paper_coarse(sheet: Sheet, shares: _Shares) -> list[float | None]:
+    if shares.row not in sheet.definition.rows:
+        return [None, None]
+    place, columns = {"coarse_percent": str(shares.unrefined.coarse_percent)}, ("unrefined_miou", "refined_miou")
+    paired = zip(shares.arms, columns, strict=True)
+    return [sheet.paper.value(shares.row["network"], arm.id, column, **place) for arm, column in paired]
