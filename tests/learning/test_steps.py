@@ -1,6 +1,5 @@
 import copy
 import csv
-import os
 import struct
 import time
 from pathlib import Path
@@ -237,7 +236,7 @@ def points(folder: Path) -> list[tuple[int, dict[str, float]]]:
 
     found: dict[int, dict[str, float]] = {}
     started = SessionLog.SessionStatus.Value("START")
-    for file in sorted(folder.iterdir(), key=os.path.getmtime):
+    for file in sorted(folder.iterdir()):
         data = file.read_bytes()
         while data:
             (length,) = struct.unpack("<Q", data[:8])

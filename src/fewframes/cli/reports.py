@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,60 +13,47 @@ from fewframes.cli import options
 from fewframes.core.clips import dataset_root
 
 _definition = options.path("--definition", "The table's definition (YAML).")
+_printed = options.together(
+    _definition, options.settings, options.catalogue, options.classes, options.results, options.out
+)
 
 
 @click.command()
-@_definition
-@options.settings
-@options.catalogue
-@options.classes
-@options.results
-@options.out
-def table(definition: Path, settings: dict[str, Any], catalogue: Path, classes: str, results: Path, out: Path) -> None:
+@_printed
+def table(**given: Any) -> None:
     """Print a table of the paper from the runs: OUT.csv, .md, .tex and .html."""
-    from fewframes.core.labels import load_class_table
-    from fewframes.experiments.schemes import load_catalogue
-    from fewframes.reporting.marks import marked_note
-    from fewframes.reporting.statistics import Grid
     from fewframes.reporting.tables import write_table
 
-    grid = Grid.of(results, settings)
-    write_table(
-        definition,
-        load_catalogue(catalogue),
-        grid,
-        load_class_table(classes),
-        out,
-        dataset=results.name,
-        note=marked_note(grid, settings),
-    )
+    _print(write_table, **given)
 
 
 @click.command()
-@_definition
-@options.settings
-@options.catalogue
-@options.classes
-@options.results
-@options.out
-def claims(definition: Path, settings: dict[str, Any], catalogue: Path, classes: str, results: Path, out: Path) -> None:
+@_printed
+def claims(**given: Any) -> None:
     """Say which of the paper's claims the runs bear out: OUT.csv, .md and .html."""
+    from fewframes.reporting.claims import write_claims
+
+    _print(write_claims, **given)
+
+
+def _print(
+    write: Callable[..., None],
+    *,
+    definition: Path,
+    settings: dict[str, Any],
+    catalogue: Path,
+    classes: str,
+    results: Path,
+    out: Path,
+) -> None:
     from fewframes.core.labels import load_class_table
     from fewframes.experiments.schemes import load_catalogue
-    from fewframes.reporting.claims import write_claims
     from fewframes.reporting.marks import marked_note
     from fewframes.reporting.statistics import Grid
 
     grid = Grid.of(results, settings)
-    write_claims(
-        definition,
-        load_catalogue(catalogue),
-        grid,
-        load_class_table(classes),
-        out,
-        dataset=results.name,
-        note=marked_note(grid, settings),
-    )
+    experiments, table = load_catalogue(catalogue), load_class_table(classes)
+    write(definition, experiments, grid, table, out, dataset=results.name, note=marked_note(grid, settings))
 
 
 @click.command()

@@ -70,7 +70,9 @@ class Journal:
 
         if not self.done and folder.exists():
             shutil.rmtree(folder)
-        self._board = SummaryWriter(str(folder), purge_step=self.done + 1)
+        # Its own names count seconds, of which two processes may share one.
+        suffix = f".{self.done:08}"
+        self._board = SummaryWriter(str(folder), purge_step=self.done + 1, filename_suffix=suffix)
 
     def close(self) -> None:
         """Flush what TensorBoard reads."""
