@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from fewframes.core.errors import UserError
@@ -123,7 +124,7 @@ class TrainingSettings:
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in HOUSEKEEPING}
         return {**settings, "network": network, "teacher": teacher}
 
-    @property
+    @cached_property
     def weights(self) -> Weights | None:
         """The backbone's weights at hand; raises `UserError` where they are absent or not what they must be."""
         named = self.network.get("pretrained")

@@ -129,7 +129,8 @@ def _train(team: Team, job: _Job) -> None:
         stepper = Stepper(network, plan, team, where, job.classes, len(samples[0].memory) + 1, job.seed)
         held = entered.enter_context(lease(job.checkpoints)) if team.first else None
         stop = entered.enter_context(stopping()) if team.first else None
-        if team.any(team.first and _finished(job, fingerprint), where):  # nor a checkpoint before the lease is held
+        # The others wait here: nobody reads a checkpoint before the lease is held.
+        if team.any(team.first and _finished(job, fingerprint), where):
             return
         if (state := checkpoint.load()) is not None:
             stepper.resume(state)
