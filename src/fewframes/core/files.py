@@ -53,19 +53,14 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     aside: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-        os.close(handle)
-        aside = Path(name)
-        aside.chmod(0o666 & ~_umask())
-        yield aside
-        aside.replace(target)
-    except OSError as error:
-        # h5py's and pandas' OSErrors carry no errno; theirs are not about the disk and pass as they are.
-        if error.errno is None:
-            raise
-        reason = os.strerror(error.errno)
-        raise UserError(f"{target} cannot be written ({reason}): free space or mend permissions.") from error
+        with _disk_faults_named(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+            os.close(handle)
+            aside = Path(name)
+            aside.chmod(0o666 & ~_umask())
+            yield aside
+            aside.replace(target)
     finally:
         if aside is not None:
             aside.unlink(missing_ok=True)
@@ -78,14 +73,21 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
     An empty folder gives way to it, any other does not. Raises `UserError` where it cannot be written.
     """
     target = Path(path).resolve()
-    try:
+    with _disk_faults_named(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
             folder = Path(aside) / "new"
             folder.mkdir()  # the outer one is closed to others
             yield folder
             folder.rename(target)
+
+
+@contextlib.contextmanager
+def _disk_faults_named(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
+        # h5py's and pandas' OSErrors carry no errno; theirs are not about the disk and pass as they are.
         if error.errno is None:
             raise
         reason = os.strerror(error.errno)

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewframes.core.errors import UserError
-from fewframes.learning.networks.state import read_state
+from fewframes.learning.networks.state import must_fit, read_state
 
 SLOPE = 0.01
 """Of the leaky ReLU after a batch norm (the authors' code)."""
@@ -161,7 +160,7 @@ def load_resnet18(path: Path, *backbones: nn.Module) -> None:
     Raises `UserError` for a file that cannot be read, that lacks more than the projection that no published
     ResNet-18 has, or that holds more than the classifier: weights of a deeper ResNet have all these names too.
     """
-    try:
+    with must_fit(path, "a ResNet-18"):
         # A plain dictionary: without the version of its batch norms, torch forgives old files their missing counters.
         state = {key: value for key, value in read_state(path).items() if not key.startswith(_CLASSIFIER)}
         for backbone in backbones:
@@ -169,11 +168,6 @@ def load_resnet18(path: Path, *backbones: nn.Module) -> None:
             odd = [key for key in missing if not key.startswith(_UNTRAINED)] + unknown
             if odd:
                 raise ValueError(f"{len(odd)} names differ, such as {odd[0]}")
-    except Exception as error:  # torch.load fails in too many ways to list
-        raise UserError(
-            f"network.pretrained {path} does not fit a ResNet-18 ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}): give a file of torchvision's or timm's weights for it, or null."
-        ) from error
 
 
 def _stage(inputs: int, outputs: int) -> nn.Sequential:

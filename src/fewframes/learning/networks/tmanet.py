@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewframes.core.errors import UserError
-from fewframes.learning.networks.state import read_state
+from fewframes.learning.networks.state import must_fit, read_state
 
 _DROPOUT = 0.1
 """Share of channels dropped before each classifier (authors' configuration)."""
@@ -142,16 +142,11 @@ def build_backbone(name: str, output_stride: int, pretrained: str | None) -> tup
 
 def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     """Load a timm classifier's weights file (safetensors, or a state dictionary of PyTorch) into its backbone."""
-    try:
+    with must_fit(path, "the backbone"):
         state = read_state(path)
         wanted = backbone.state_dict()
         # The file holds the classifier too, which the backbone lacks; nothing of the backbone may be missing.
         backbone.load_state_dict({key: state[key] for key in wanted})
-    except Exception as error:  # torch.load fails in too many ways to list
-        raise UserError(
-            f"network.pretrained {path} does not fit the backbone ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}): give the file of timm weights for it, or null."
-        ) from error
 
 
 def _encoder(inputs: int, outputs: int) -> nn.Sequential:
