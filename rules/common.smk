@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from fewframes.core.errors import UserError
+from fewframes.core.signals import pass_on
 from fewframes.core.stages import ALLOW_CPU, VERSIONS
 from fewframes.core.weights import registry
 from fewframes.experiments.study import Study
@@ -42,17 +43,10 @@ if config["allow_cpu"]:
     os.environ[ALLOW_CPU] = "1"
 
 
-def pass_on(number, frame):
-    """Send a signal to all processes of this one's group, and outlive it."""
-    signal.signal(number, signal.SIG_IGN)
-    os.killpg(0, number)
-    signal.signal(number, pass_on)
-
-
 # Slurm announces a job's limit to the job's first process alone where it tracks processes by cgroup: to the Snakemake in
 # the job, which would die of it.
 if not workflow.is_main_process:
-    signal.signal(signal.SIGUSR1, pass_on)
+    pass_on(signal.SIGUSR1)
 
 
 wildcard_constraints:
