@@ -20,7 +20,7 @@ import cv2
 import torch
 
 from fewframes.core.labels import load_class_table
-from fewframes.labelling.compact.scores import follow_toy_city, propagate_camvid
+from fewframes.labelling.compact.scores import Follower, by_propagator, by_tracker, follow_toy_city, propagate_camvid
 from fewframes.labelling.models.sam2 import build_model
 from fewframes.labelling.propagation import build_propagator
 from fewframes.labelling.propagation.sam2.engine import Tracker
@@ -42,12 +42,16 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     methods: dict[str, tuple[str, dict[str, Any]]] = {"copy": ("copy", {}), "flow": ("flow", {})}
+    toy = load_class_table("cityscapes")
+    followers: dict[str, Follower] = {m: by_propagator(build_propagator(m, {}, toy, {})) for m in methods}
     for size in options.sizes if options.weights else []:
-        settings = {"weights": options.weights, "config": options.config, "image_size": size}
-        methods[f"sam2, {size} px"] = ("sam2", settings)
+        name = f"sam2, {size} px"
+        methods[name] = ("sam2", {"weights": options.weights, "config": options.config, "image_size": size})
         model = build_model(options.config, Path(options.weights), image_size=size)
-        found = follow_toy_city(Tracker(model), size, 0, range(options.streets))
-        print(f"toy city, {size} px: J {found.region:.1f}, F {found.boundary:.1f}, J&F {found.both:.1f}")
+        followers[name] = by_tracker(Tracker(model), size)
+    for name, follow in followers.items():
+        found = follow_toy_city(follow, 0, range(options.streets))
+        print(f"toy city, {name}: J {found.region:.1f}, F {found.boundary:.1f}, J&F {found.both:.1f}", flush=True)
     if not (options.camvid / "val15hz").is_dir():
         print(f"CamVid's 15 Hz frames are not in {options.camvid}: not measured (--camvid names another folder).")
         return

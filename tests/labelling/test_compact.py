@@ -18,7 +18,7 @@ from fewframes.labelling.compact import losses, prompting
 from fewframes.labelling.compact.image import ImageTask
 from fewframes.labelling.compact.recipes import build_sam, build_sam2, look_where_prompted, write_weights
 from fewframes.labelling.compact.scenes import drawn_clip
-from fewframes.labelling.compact.scores import boundary_f, follow_toy_city, nearest_filled
+from fewframes.labelling.compact.scores import boundary_f, by_tracker, follow_toy_city, nearest_filled
 from fewframes.labelling.compact.sources import TOY_SEED, Sources, camvid_files, photograph, toy_clip, toy_frames
 from fewframes.labelling.compact.training import Phase, Schedule, train
 from fewframes.labelling.compact.video import VideoTask, chosen
@@ -105,7 +105,7 @@ def test_toy_ids_are_one_object_of_one_label_in_every_frame():
 
 def test_what_is_measured_is_never_learned_from(tmp_path):
     with pytest.raises(ValueError, match="train on"):
-        follow_toy_city(Tracker(sam2.build_model("small")), 256, TOY_SEED, [0])
+        follow_toy_city(by_tracker(Tracker(sam2.build_model("small")), 256), TOY_SEED, [0])
     (tmp_path / "train").mkdir()
     for name in ("0001TP_006690", "0016E5_06990", "0016E5_07959", "0016E5_08100"):
         (tmp_path / "train" / f"{name}.jpg").touch()

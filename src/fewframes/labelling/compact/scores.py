@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from fewframes.labelling.propagation.sam2.tracks import Task
 _TOLERANCE = 0.008
 """Of the diagonal: how far a boundary may lie off and still count (DAVIS, Perazzi et al. 2016)."""
 Mask = NDArray[np.bool_]
+Follower = Callable[[NDArray[np.uint8], NDArray[np.uint8], int], Iterator[tuple[int, NDArray[np.uint8]]]]
+"""Follows objects through a clip, frames `uint8 [T, H, W, 3]`, from the middle one, whose objects are numbered
+`uint8 [H, W]`, 255 for none; yields (offset, such a map) for frames as far away as it is told, to both sides."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,51 @@ def _boundary(mask: Mask) -> NDArray[np.uint8]:
     return edge.view(np.uint8)
 
 
+def by_tracker(tracker: Tracker, side: int) -> Follower:
+    """Objects followed by a SAM 2 at images of `side` pixels."""
+
+    def follow(
+        frames: NDArray[np.uint8], key: NDArray[np.uint8], reach: int
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        middle = len(frames) // 2
+
+        def read(offset: int) -> NDArray[np.uint8]:
+            return squared(Image.fromarray(frames[middle + offset]), side)
+
+        numbers = tuple(np.unique(key[key != IGNORE]).tolist())
+        lut = np.full(256, -1, np.int16)
+        lut[list(numbers)] = np.arange(len(numbers))
+        task = Task("clip", Objects(lut[key], numbers), reach, reach, read)
+        back = np.array([*numbers, IGNORE], np.uint8)
+        for tracked in tracker.track([task]):
+            assert tracked.merged is not None
+            yield tracked.offset, back[tracked.merged.index]
+
+    return follow
+
+
+def by_propagator(propagator: Propagator) -> Follower:
+    """Objects followed as labels are propagated, as though each were a class."""
+
+    def follow(
+        frames: NDArray[np.uint8], key: NDArray[np.uint8], reach: int
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        offsets = range(-reach, reach + 1)
+        with tempfile.TemporaryDirectory() as folder:
+            images = {o: Path(folder) / f"{len(frames) // 2 + o}.png" for o in offsets}
+            for offset, file in images.items():
+                Image.fromarray(frames[len(frames) // 2 + offset]).save(file)
+            clip = KeyFrame("clip", key, None, images, frozenset(offsets) - {0})
+            for _, offset, made in propagator.propagate(iter([clip])):
+                yield offset, made.label
+
+    return follow
+
+
 def follow_toy_city(
-    tracker: Tracker, side: int, seed: int, streets: Sequence[int], reach: int = 10, least_area: int = 30
+    follow: Follower, seed: int, streets: Sequence[int], reach: int = 10, least_area: int = 30
 ) -> Followed:
-    """J&F of tracking all objects of toy clips, from their key frames' masks, `reach` frames to both sides.
+    """J&F of following all objects of toy clips, from their key frames' masks, `reach` frames to both sides.
 
     Objects of fewer than `least_area` pixels in the key frame are not counted, nor frames where an object is not seen.
     Raises `ValueError` for a seed that is trained on.
@@ -76,19 +121,11 @@ def follow_toy_city(
         frames, ids = toy_frames(build_scene(seed, 1, street, 1.0, 128, 256), range(-reach, reach + 1))
         key = ids[reach]
         counts = np.bincount(key.ravel(), minlength=256)
-        numbers = [n for n in range(1, 256) if counts[n] >= least_area]
-        lut = np.full(256, -1, np.int16)
-        lut[numbers] = np.arange(len(numbers))
-
-        def read(offset: int, frames: NDArray[np.uint8] = frames) -> NDArray[np.uint8]:
-            return squared(Image.fromarray(frames[reach + offset]), side)
-
-        task = Task(f"street {street}", Objects(lut[key], tuple(range(len(numbers)))), reach, reach, read)
-        for tracked in tracker.track([task]):
-            assert tracked.merged is not None
-            true = ids[reach + tracked.offset]
-            for n, number in enumerate(numbers):
-                truth, mask = true == number, tracked.merged.index == n
+        numbers = [n for n in range(1, IGNORE) if counts[n] >= least_area]
+        objects = np.where(np.isin(key, numbers), key, IGNORE).astype(np.uint8)
+        for offset, found in follow(frames, objects, reach):
+            for number in numbers:
+                truth, mask = ids[reach + offset] == number, found == number
                 if truth.any():
                     regions.append((mask & truth).sum() / (mask | truth).sum())
                     boundaries.append(boundary_f(mask, truth))
