@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fewframes.core.device import choose_device, device_name
+from fewframes.core.device import announced_device, choose_device, device_name
 from fewframes.core.errors import UserError
 from fewframes.core.stages import ALLOW_CPU
 
@@ -19,6 +19,14 @@ def test_auto_is_a_gpu_where_there_is_one_and_else_a_processor(no_gpu, monkeypat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto", "training") == torch.device("cuda")
     assert choose_device("cpu", "training") == torch.device("cpu")
+
+
+def test_a_step_says_what_it_runs_on(no_gpu, monkeypatch, capsys) -> None:
+    assert announced_device("auto", "evaluation") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    assert announced_device("auto", "evaluation") == torch.device("cuda")
+    assert capsys.readouterr().err == "evaluation on processor.\nevaluation on GPU of cuda.\n"
 
 
 def test_a_named_gpu_that_is_absent_is_refused(no_gpu) -> None:

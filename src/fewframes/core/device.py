@@ -7,6 +7,7 @@ import os
 import torch
 
 from fewframes.core.errors import UserError
+from fewframes.core.progress import say
 from fewframes.core.stages import ALLOW_CPU
 
 _JOB = "SLURM_JOB_ID"
@@ -27,6 +28,13 @@ def choose_device(name: str, owner: str) -> torch.device:
             "the job a GPU; or, if you mean it, set the device to cpu, or allow_cpu in the config."
         )
     return torch.device(("cuda" if found else "cpu") if name == "auto" else name)
+
+
+def announced_device(name: str, owner: str) -> torch.device:
+    """The same, and says which it is."""
+    device = choose_device(name, owner)
+    say(f"{owner} on {device_name(device)}.")
+    return device
 
 
 def device_name(device: torch.device) -> str:

@@ -10,16 +10,27 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from fewframes.core.errors import UserError
 from fewframes.core.partfile import PartFile, part_file
 from fewframes.core.progress import progress, say
+from fewframes.core.trust import refuse_open
 from fewframes.core.weights import FOLDER, Published, Weights, examine, expected, keep_note, published
 
 _MIB = 1 << 20
 _TRIES = 4
 """Attempts in a row that bring nothing new before giving up; 1, 2 and 4 seconds between them."""
+_HANDLERS = (
+    urllib.request.ProxyHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPDefaultErrorHandler,
+    urllib.request.HTTPErrorProcessor,
+    urllib.request.UnknownHandler,
+)
+"""Of urllib's protocols those of the web: neither local files nor FTP."""
 _PASSING = (408, 416, 425, 429)
 """HTTP errors below 500 that another request may not meet: timeout, wrong range, too early, too many requests."""
 
@@ -45,6 +56,7 @@ def download(
 ) -> Path:
     """Fetch one entry, as `fetch` does; `timeout` is how many seconds the server may be silent."""
     target = Path(folder) / entry.file
+    refuse_open(folder, "fetched weights")
     wanted = expected(entry, sha256)
     if not target.exists():
         with part_file(target) as part:
@@ -78,7 +90,9 @@ class _Download:
         self._wanted = wanted
         self._sleep = sleep
         self._timeout = timeout
-        self._opener = urllib.request.build_opener()
+        self._opener = urllib.request.OpenerDirector()
+        for handler in (*_HANDLERS, _Redirects):
+            self._opener.add_handler(handler())
 
     def run(self) -> None:
         """Bring all of it, verify it and put it in place."""
@@ -141,7 +155,7 @@ class _Download:
                 raise self._refused(error) from None
             if error.code == 416:
                 self._part.restart("")
-            return f"HTTP {error.code} {error.reason}"
+            return _status(error.code)
         except (OSError, http.client.HTTPException) as error:
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -158,7 +172,7 @@ class _Download:
         headers = {"User-Agent": "fewframes", "Accept-Encoding": "identity"}
         if part.size and part.version:
             headers |= {"Range": f"bytes={part.size}-", "If-Range": part.version}
-        with self._opener.open(urllib.request.Request(entry.url, headers=headers), timeout=self._timeout) as response:
+        with self._opened(urllib.request.Request(entry.url, headers=headers)) as response:  # noqa: S310 (`_HANDLERS`)
             start, size = _extent(response)
             if size not in (None, entry.size):
                 raise UserError(
@@ -174,6 +188,17 @@ class _Download:
             if start == part.size:
                 for _ in progress(self._take(response), f"{entry.name}, MiB", (entry.size - start) // _MIB):
                     pass
+
+    def _opened(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        try:
+            response: http.client.HTTPResponse = self._opener.open(request, timeout=self._timeout)
+        except (http.client.InvalidURL, ValueError):
+            # Not in urllib's words: they show what stands where the port should, such as a password.
+            raise UserError(
+                "HTTP_PROXY or HTTPS_PROXY is no address of a proxy: write it as http://host:port, or "
+                "http://user:password@host:port with special characters as %40 and the like."
+            ) from None
+        return response
 
     def _take(self, response: http.client.HTTPResponse) -> Iterator[None]:
         """Take what comes, as soon as it comes; yields once a MiB."""
@@ -194,7 +219,7 @@ class _Download:
         if error.code == 407:
             return UserError(f"The proxy lets nobody unknown to {entry.url}: put user and password into HTTPS_PROXY.")
         return UserError(
-            f"{entry.url} is not to be had (HTTP {error.code} {error.reason}): get the file by other means and put it "
+            f"{entry.url} is not to be had ({_status(error.code)}): get the file by other means and put it "
             f"at {self._target}, or name its path in place of '{entry.name}'."
         )
 
@@ -212,6 +237,33 @@ class _Download:
 
     def _goes_on(self) -> str:
         return "; the same command goes on from there" if self._part.kept and self._part.size else ""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirections within the web, but none from HTTPS to less."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: Any,
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """The next request; raises `UserError` for one that is not to be made."""
+        came, leads = urlsplit(req.full_url), urlsplit(newurl)
+        if leads.scheme not in ("https", came.scheme):
+            raise UserError(
+                f"{came.scheme}://{came.netloc} sends us on to {leads.scheme}://{leads.hostname}, which is not "
+                "followed: get the file by other means, judge it, and name its path instead."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _status(code: int) -> str:
+    """An HTTP status in the standard's words: a server's own may hold anything, an address with its keys too."""
+    return f"HTTP {code} {http.client.responses.get(code, '')}".strip()
 
 
 def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from fewframes.core.shown import one_line
+
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 10.0
 _silent = False
@@ -39,7 +41,7 @@ def say(line: str) -> None:
     # A signal to a whole job ends the `tee` behind a log before us, who still have a checkpoint to write.
     if not _silent:
         with contextlib.suppress(BrokenPipeError):
-            print(line, file=sys.stderr, flush=True)
+            print(one_line(line), file=sys.stderr, flush=True)
 
 
 def be_silent() -> None:

@@ -17,6 +17,7 @@ import yaml
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import write_text
+from fewframes.core.trust import refuse_open
 
 FOLDER = "weights"
 """Where fetched weights lie, where nothing else is said."""
@@ -112,10 +113,13 @@ def resolve(name_or_path: str | Path, folder: str | Path = FOLDER, sha256: str =
 def examine(entry: Published, folder: str | Path, sha256: str = "") -> Weights:
     """Published weights as they lie in `folder`; raises `UserError` where they are absent or not what they must be.
 
-    The file is read once; what was found is kept beside it (`<file>.json`) and holds while size and time do.
+    The file is read once; what was found is kept beside it (`<file>.json`) and holds while size and time do. So a
+    folder that anybody may write to is refused.
     """
     path = entry.at(folder)
     wanted = expected(entry, sha256)
+    if not entry.shipped:
+        refuse_open(folder, "fetched weights")
     try:
         status = path.stat()
     except OSError:

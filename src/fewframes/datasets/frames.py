@@ -17,6 +17,7 @@ import cv2
 from fewframes.core.clips import PREPARED, literal, pattern_of
 from fewframes.core.errors import UserError
 from fewframes.core.files import written_whole
+from fewframes.core.videos import open_video
 from fewframes.datasets.preparing import Task
 from fewframes.datasets.source import LeftOut, names
 
@@ -195,12 +196,7 @@ def _decode(task: Task, folder: Path, prepared: Path) -> dict[str, Any]:
 def _opened(video: Path) -> Any:
     if not video.is_file():
         raise UserError(f"{video} does not exist: restore the file, or index the dataset again.")
-    # FFmpeg by name, and a whole path: otherwise a name with `%` or `:` would mean a series or a stream.
-    capture = cv2.VideoCapture(os.path.abspath(video), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        reason = "it is no video, or truncated" if video.stat().st_size else "it is empty"
-        raise UserError(f"{video} cannot be opened ({reason}): replace it with an intact mp4.")
-    return capture
+    return open_video(video)
 
 
 def _promised(capture: Any, video: Path) -> int:

@@ -141,7 +141,7 @@ def _check_zip(file: Path, path: str, tree: Mapping[str, list[str]], group: Grou
                 folder, _, name = f"{path}/../{member}".rpartition("/")
                 if name:
                     packed.setdefault(os.path.normpath(folder), set()).add(name)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         group.add(WARNING, "damaged archives", path, "Download them again, or delete them.", str(error))
         return
     for folder, names in sorted(packed.items()):

@@ -9,6 +9,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import nn
 
 from fewframes.core.errors import UserError
@@ -31,17 +32,21 @@ def load_model(path: str | Path, classes: ClassTable) -> nn.Module:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["fewframes"])
+        # A file may come from elsewhere: it names no other file to read.
+        settings, names = {**facts["network"], "pretrained": None}, tuple(facts["classes"])
         weights = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no model of Fewframes ({error}): delete it and train again.") from error
-    if tuple(facts["classes"]) != classes.names:
+    if names != classes.names:
         raise UserError(
-            f"{path} tells {len(facts['classes'])} classes apart, and not those of the class table "
+            f"{path} tells {len(names)} classes apart, and not those of the class table "
             f"'{classes.name}': evaluate it with the table it was trained with."
         )
-    network = build_network(facts["network"], len(classes.names), auxiliary=False)
     try:
+        with torch.device("meta"):  # settings that ask for more than the file holds take no memory
+            build_network(settings, len(names), auxiliary=False).load_state_dict(weights, assign=True)
+        network = build_network(settings, len(names), auxiliary=False)
         network.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise UserError(f"{path} does not fit its own settings: delete it and train again.") from error
     return network.eval()

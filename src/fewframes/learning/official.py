@@ -109,14 +109,16 @@ def _file_names(form: str, samples: Sequence[Sample]) -> list[str]:
 
 
 def _file_name(form: str, image: PurePosixPath) -> str:
-    """Nothing where the image cannot have one."""
+    """Nothing where the image cannot have one, or it would lie outside the folder."""
+    if image.is_absolute() or ".." in image.parts:
+        return ""
     if form == "cityscapes":
         match = _CITYSCAPES.fullmatch(image.name)
         return f"{match[1]}_labelIds.png" if match else ""
     if form == "idd":
         match = _IDD.fullmatch(image.name)
         return f"{image.parent.name}/{match[1]}_gtFine_labellevel3Ids.png" if match and image.parent.name else ""
-    return "" if image.is_absolute() or ".." in image.parts else str(image.with_suffix(".png"))
+    return str(image.with_suffix(".png"))
 
 
 def _check_free(out: Path) -> None:

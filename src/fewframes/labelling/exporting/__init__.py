@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fewframes.core.clips import Folder
+from fewframes.core.clips import CLIP_ID, Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv, write_csv
 from fewframes.core.labels import ClassTable
@@ -96,6 +96,8 @@ def read_frames(folder: Path) -> list[Frame]:
     for row in read_csv(path, _COLUMNS):
         try:
             numbers = {key: int(row[key]) for key in ("offset", "height", "width")}
+            if not CLIP_ID.fullmatch(row["clip"]):  # files are called by it
+                raise ValueError
         except (TypeError, ValueError):
             raise UserError(f"{path}: the row of '{row['name']}' is damaged: export again.") from None
         frames.append(Frame(**{**{key: row[key] for key in _COLUMNS}, **numbers}))  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ def read_classes(path: Path) -> tuple[LabelClass, ...]:
             id_, train_id, red, green, blue = (int(row[column]) for column in _COLUMNS[1:])
         except (TypeError, ValueError):
             raise UserError(f"{path}: the row of class '{row['name']}' is damaged: restore the file.") from None
-        if not (id_ <= 255 and 0 <= train_id <= 255):
-            raise UserError(f"{path}: class '{row['name']}' has ids beyond 255: restore the file.")
+        if not (-1 <= id_ <= 255 and all(0 <= value <= 255 for value in (train_id, red, green, blue))):
+            raise UserError(f"{path}: class '{row['name']}' has ids or colours beyond 255: restore the file.")
         classes.append(LabelClass(row["name"], id_, train_id, (red, green, blue)))
     return tuple(classes)

@@ -198,6 +198,7 @@ class Package:
             try:
                 name, colour, _, _ = line.strip().rsplit(":", 3)
                 red, green, blue = (int(v) for v in colour.split(","))
+                bytes((red, green, blue))  # refuses what is no colour
             except ValueError:
                 raise UserError(f"{shown}: the line '{line}' is not name:r,g,b:parts:actions: correct it.") from None
             # Labels that are not known differ from all others, and from each other, by a train id of their own.

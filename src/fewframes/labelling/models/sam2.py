@@ -84,6 +84,7 @@ def model_config(config: str, image_size: int | None = None) -> dict[str, Any]:
         model = _read(Path(config))
         if strange := sorted(_targets(model) - _targets(_read(_packaged("sam2.1_hiera_t")))):
             raise UserError(f"{config} names {strange[0]}, which is no model class of sam2: name one that is.")
+        _check_plain(model, config)
     else:
         raise UserError(
             f"There is no SAM 2 configuration '{config}': name compact, small, {', '.join(SIZES)}, or a YAML file."
@@ -157,6 +158,24 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     for key, value in changes.items():
         merged[key] = _merged(merged[key], value) if isinstance(value, Mapping) else value
     return merged
+
+
+def _check_plain(part: Any, config: str) -> None:
+    """Raise `UserError` for what would be more than values once the model is built of it.
+
+    OmegaConf's `${...}` makes any text into a part, one that names a function of any kind too; and a trunk's
+    `weights_path` is loaded by the package itself.
+    """
+    if isinstance(part, Mapping):
+        if part.get("weights_path") is not None:
+            raise UserError(f"{config} has a weights_path: leave it out, and name the file by the method's `weights`.")
+        for value in (*part, *part.values()):
+            _check_plain(value, config)
+    elif isinstance(part, list):
+        for value in part:
+            _check_plain(value, config)
+    elif isinstance(part, str) and "${" in part:
+        raise UserError(f"{config} has '{part}', which is to be worked out while the model is built: write the value.")
 
 
 def _targets(part: Any) -> set[str]:
