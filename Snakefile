@@ -15,6 +15,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/shown.smk"
 include: "rules/declared.smk"
 
 
@@ -35,10 +36,13 @@ include: "rules/weights.smk"
 include: "rules/propagate.smk"
 include: "rules/refine.smk"
 include: "rules/manifests.smk"
+include: "rules/fill.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/quality.smk"
 include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
 include: "rules/targets.smk"
 
 
@@ -55,4 +59,5 @@ rule all:
         gallery_files(),
         table_files(),
         figure_files(),
+        site_files(),
     localrule: True

@@ -11,6 +11,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from fewframes.core.errors import UserError
+from fewframes.core.files import canonical_json
+from fewframes.core.shown import one_line
 from fewframes.core.signals import pass_on
 from fewframes.core.stages import ALLOW_CPU, VERSIONS
 from fewframes.core.weights import registry
@@ -18,13 +20,15 @@ from fewframes.experiments.study import Study
 
 EXPERIMENTS = Path(workflow.basedir) / "workflow" / "experiments"
 CATALOGUE = EXPERIMENTS / "catalogue.yaml"
+SCORES = ("confusion.npz", "metrics.csv", "groups.csv", "paths.csv")
+CAPTIONS = sorted((Path(workflow.basedir) / "workflow" / "report").glob("*.rst"))
 
 try:
     validate(config, "../workflow/schemas/config.schema.yaml")
     STUDY = Study(config, CATALOGUE)
     STUDY.check_weights()
 except UserError as error:
-    print(f"fewframes: {error}", file=sys.stderr)
+    print(one_line(f"fewframes: {error}"), file=sys.stderr)
     sys.exit(2)
 except WorkflowError as error:
     # The schema's own words about the one key, instead of the whole config and schema.
@@ -33,7 +37,9 @@ except WorkflowError as error:
         raise
     place = ".".join(map(str, fault.absolute_path)) or "top level"
     print(
-        f"fewframes: config, {place}: {fault.message}: see workflow/schemas/config.schema.yaml.",
+        one_line(
+            f"fewframes: config, {place}: {fault.message}: see workflow/schemas/config.schema.yaml."
+        ),
         file=sys.stderr,
     )
     sys.exit(2)
@@ -109,11 +115,6 @@ def planned_states(wildcards):
     """Through the plan: what tells that a clip may have changed."""
     checkpoints.plan.get()
     return f"{STUDY.folder}/states.csv"
-
-
-def pictured_states(wildcards):
-    """What tells that fine labels may have changed, where a sheet shows them beside others."""
-    return planned_states(wildcards) if wildcards.picture == "refinement" else []
 
 
 def planned_clips(wildcards):
@@ -207,6 +208,14 @@ def every_signalled_labels(wildcards):
     return [pseudo_labels(method) for method in STUDY.signalled]
 
 
+def every_labels(wildcards):
+    """Through their checkpoints: the labels of every method."""
+    return [
+        *map(pseudo_labels, STUDY.labelled["pseudo"]),
+        *map(refined_labels, STUDY.labelled["refined"]),
+    ]
+
+
 def trained_pseudo_labels(wildcards):
     """The pseudo-labels that are trained on, and that they were collected."""
     labels = pseudo_labels(STUDY.propagation)
@@ -228,21 +237,18 @@ def refined_by():
     ]
 
 
-def pictured_labels(wildcards):
-    """The labels that a sheet of pictures shows."""
-    if wildcards.picture == "propagation":
-        return pseudo_labels(STUDY.propagation)
-    return refined_labels(STUDY.refinement)
-
-
 def family_manifests(family):
     """All manifests of a family of experiments."""
     return [f"{STUDY.folder}/manifests/{name}.csv" for name in STUDY.manifests(family)]
 
 
 def planned_manifests(family):
-    """Through the family's checkpoint: all its manifests."""
-    if STUDY.families[family]:
+    """Through the family's checkpoint, or those of a filled family: all its manifests."""
+    if family == "filled":
+        for experiment in STUDY.families[family]:
+            for draw in experiment.draws_of(STUDY.draws):
+                checkpoints.manifest_filled.get(experiment=experiment.id, draw=draw)
+    elif STUDY.families[family]:
         getattr(checkpoints, f"manifests_{family}").get()
     return family_manifests(family)
 
@@ -253,9 +259,51 @@ def manifest_of_run(wildcards):
 
 
 def training_manifest(wildcards):
-    """Through its family's checkpoint: the manifest to train on."""
-    planned_manifests(STUDY.family(wildcards.experiment))
-    return manifest_of_run(wildcards)
+    """Through its family's checkpoint, or its own: the manifest to train on."""
+    return planned_manifest(wildcards.experiment, wildcards.draw)
+
+
+def planned_manifest(experiment, draw):
+    """Through its family's checkpoint, or its own: an experiment's manifest."""
+    family = STUDY.family(experiment)
+    if family == "filled":
+        checkpoints.manifest_filled.get(experiment=experiment, draw=draw)
+    else:
+        planned_manifests(family)
+    return f"{STUDY.folder}/manifests/{experiment}/draw{draw}.csv"
+
+
+def unfilled_manifest(wildcards):
+    """The manifest of the labels to fill, as they were propagated."""
+    experiment = STUDY.rounds.unfilled(wildcards.experiment)
+    return f"{STUDY.folder}/manifests/{experiment}/draw{wildcards.draw}.csv"
+
+
+def filling_model(wildcards):
+    """The model that fills."""
+    run = STUDY.rounds.run(wildcards.experiment, wildcards.draw)
+    return f"{STUDY.folder}/runs/{run}/model.safetensors"
+
+
+def filling_inputs(wildcards):
+    """Through their checkpoints: the labels to fill and what the model that fills them was trained on; that model."""
+    experiments = (
+        STUDY.rounds.unfilled(wildcards.experiment),
+        STUDY.rounds.teacher(wildcards.experiment),
+    )
+    manifests = [planned_manifest(each, wildcards.draw) for each in experiments]
+    return [filling_model(wildcards), *dict.fromkeys(manifests)]
+
+
+def planned_before_filling(wildcards):
+    """Through the checkpoint above that of a filled manifest: the manifest of the labels to fill; and that it ran."""
+    teacher = STUDY.rounds.teacher(wildcards.experiment)
+    planned_manifest(teacher, wildcards.draw)
+    if STUDY.family(teacher) == "filled":
+        ran = f"{STUDY.folder}/filled/{teacher}/draw{wildcards.draw}.ran"
+    else:
+        ran = f"{STUDY.folder}/manifests/propagated.ran"
+    return [unfilled_manifest(wildcards), ran]
 
 
 def training_inputs(wildcards):
@@ -267,6 +315,32 @@ def training_inputs(wildcards):
 def run_of(wildcards):
     """What a run is called below its network's folder."""
     return f"{wildcards.experiment}/draw{wildcards.draw}-seed{wildcards.seed}"
+
+
+def trained_manifests(draws):
+    """Through their checkpoints: the manifests that an experiment's runs in these draws were trained on."""
+    return lambda wildcards: [
+        planned_manifest(wildcards.experiment, draw) for draw in draws
+    ]
+
+
+def models_and_scores(wildcards):
+    """What says to a command where each model of an experiment lies, and where its scores go."""
+    experiment = f"{wildcards.network}/{wildcards.experiment}/"
+    folders = [
+        f"{STUDY.folder}/runs/{run}" for run in STUDY.runs if run.startswith(experiment)
+    ]
+    return [
+        word
+        for folder in folders
+        for word in ("--model", f"{folder}/model.safetensors", "--out", folder)
+    ]
+
+
+def experiments_of(draws):
+    """The ids of the experiments that are run in so many draws, as a pattern that may match none."""
+    names = [e.id for e in STUDY.experiments if len(e.draws_of(STUDY.draws)) == draws]
+    return "|".join(names) or "-"
 
 
 def evaluation_manifest(wildcards):
@@ -292,11 +366,6 @@ def evaluated_runs(file):
 def truth_scan(wildcards):
     """What makes quality due again; jobs on other nodes need not look."""
     return STUDY.scan_truth() if workflow.is_main_process else ""
-
-
-def table_definition(wildcards):
-    """A table's definition among the experiments."""
-    return EXPERIMENTS / f"{wildcards.table}.yaml"
 
 
 def stage_settings(stage):

@@ -17,11 +17,11 @@ def plan_files():
     return [*planned, *selection_files()]
 
 
-def label_files():
-    """All that propagation and refinement declare, of every method that the config asks for."""
+def label_files(labelled=STUDY.labelled):
+    """All that propagation and refinement declare, of every method that the config asks for or of some, by stage."""
     return [
         path
-        for stage, methods in STUDY.labelled.items()
+        for stage, methods in labelled.items()
         for method in methods
         for path in (
             *shard_labels(stage, method),
@@ -31,37 +31,45 @@ def label_files():
     ]
 
 
-def manifest_files():
-    """All manifests, where anything is trained."""
+def manifest_files(families=STUDY.families):
+    """All manifests, or those of some families, where anything is trained."""
     if not STUDY.experiments:
         return []
-    manifests = [path for family in STUDY.families for path in family_manifests(family)]
+    manifests = [path for family in families for path in family_manifests(family)]
+    if "propagated" in families and STUDY.families["propagated"]:
+        manifests.append(f"{STUDY.folder}/manifests/propagated.ran")
+    if "filled" in families:
+        manifests += filled_files()
     return [*manifests, f"{STUDY.folder}/manifests/evaluation.csv"]
 
 
-def run_files():
-    """All that trainings and evaluations declare."""
-    names = (
-        "model.safetensors",
-        "confusion.npz",
-        "metrics.csv",
-        "groups.csv",
-        "paths.csv",
-    )
-    return [path for name in names for path in evaluated_runs(name)]
+def filled_files():
+    """All that filling declares beside manifests."""
+    names = [f"{STUDY.folder}/filled/{name}" for name in STUDY.manifests("filled")]
+    return [f"{name}.{kind}" for name in names for kind in ("csv", "ran")]
+
+
+def run_files(runs=STUDY.runs):
+    """All that trainings and evaluations declare, of every run or of some."""
+    names = ("model.safetensors", *SCORES)
+    return [f"{STUDY.folder}/runs/{run}/{name}" for name in names for run in runs]
 
 
 def table_files():
     """The tables that the config asks for and has runs for, and what they make of the paper's claims."""
     tables = STUDY.tables if STUDY.experiments else []
-    kinds = {table: ("csv", "md", "tex", "html") for table in tables}
-    if tables:
-        kinds["claims"] = ("csv", "md", "html")
-    return [
-        f"{STUDY.folder}/tables/{table}.{kind}"
-        for table in kinds
-        for kind in kinds[table]
-    ]
+    return [*printed_tables(tables), *(claim_files() if tables else [])]
+
+
+def printed_tables(tables):
+    """All that some of the paper's tables are printed as."""
+    kinds = ("csv", "md", "tex", "html")
+    return [f"{STUDY.folder}/tables/{table}.{k}" for table in tables for k in kinds]
+
+
+def claim_files():
+    """What the runs make of the paper's claims."""
+    return [f"{STUDY.folder}/tables/claims.{kind}" for kind in ("csv", "md", "html")]
 
 
 def quality_files():
@@ -100,12 +108,23 @@ def gallery_files():
 
 def figure_files():
     """The figures that there is something to draw for."""
-    wanted = {
-        "figure4": "table3" in STUDY.tables and STUDY.experiments,
-        "cost": STUDY.tables and STUDY.experiments,
-        "propagation": STUDY.propagation in STUDY.labelled["pseudo"],
-        "refinement": STUDY.families["refined"],
-    }
+    curves = CURVES if STUDY.tables else ()
+    wanted = [name for name in (*SHEETS, *curves) if not absent(name)]
+    return [f"{STUDY.folder}/figures/{name}.png" for name in wanted]
+
+
+def shown_files():
+    """All that the report shows."""
     return [
-        f"{STUDY.folder}/figures/{name}.png" for name, there in wanted.items() if there
+        *table_files(),
+        *figure_files(),
+        *quality_files(),
+        *signal_files(),
+        *refinement_files(),
+        *gallery_files(),
     ]
+
+
+def site_files():
+    """The report."""
+    return [f"{STUDY.folder}/report.html"]

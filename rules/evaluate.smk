@@ -1,23 +1,35 @@
-"""Evaluation: one dataset-wide confusion matrix a run, kept image by image.
+"""Evaluation: one dataset-wide confusion matrix a run, kept image by image; a job scores all runs of an experiment.
 
-REQUIRED INPUTS: a run's model.safetensors, manifests/evaluation.csv
-OUTPUTS: runs/<network>/<experiment>/draw<j>-seed<k>/{confusion.npz,metrics.csv,groups.csv,paths.csv}
+A job's outputs are deleted before it runs, and it runs where one of its runs was trained again: so what was counted is
+kept beside them, undeclared, and only what changed is counted anew.
+
+REQUIRED INPUTS: the model.safetensors of an experiment's runs with a network, manifests/evaluation.csv
+OUTPUTS: runs/<network>/<experiment>/draw<j>-seed<k>/{confusion.npz,metrics.csv,groups.csv,paths.csv}; undeclared beside
+them, scored.npz
 """
 
 
 rule evaluate:
     input:
-        model="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/model.safetensors",
-        # Both manifests come through their checkpoints: what lies below one must, or it is decided too early.
-        trained_on=training_manifest,
+        models=expand(
+            "<data>/runs/{{network}}/{{experiment}}/draw{draw}-seed{seed}/model.safetensors",
+            draw=STUDY.draws,
+            seed=STUDY.seeds,
+        ),
+        # Both kinds of manifest come through their checkpoints: what lies below one must, or it is decided too early.
+        trained_on=trained_manifests(STUDY.draws),
         manifest=evaluation_manifest,
     output:
-        confusion="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/confusion.npz",
-        metrics="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/metrics.csv",
-        groups="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/groups.csv",
-        paths="<data>/runs/{network}/{experiment}/draw{draw}-seed{seed}/paths.csv",
+        expand(
+            "<data>/runs/{{network}}/{{experiment}}/draw{draw}-seed{seed}/{name}",
+            draw=STUDY.draws,
+            seed=STUDY.seeds,
+            name=SCORES,
+        ),
     log:
-        "<data>/logs/evaluate/{network}/{experiment}/draw{draw}-seed{seed}.log",
+        "<data>/logs/evaluate/{network}/{experiment}.log",
+    wildcard_constraints:
+        experiment=experiments_of(len(STUDY.draws)),
     threads: 1
     resources:
         gpu=int(STUDY.evaluation_device != "cpu"),
@@ -30,9 +42,31 @@ rule evaluate:
         class_digest=STUDY.scored_digest,
         results=results_folder,
         manifest=f"{STUDY.folder}/manifests/evaluation.csv",
-        out=lambda wildcards, output: Path(output.metrics).parent,
+        runs=models_and_scores,
     shell:
-        "fewframes evaluate --model {input.model:q} --manifest {params.manifest:q} --settings {params.settings:q}"
+        "fewframes evaluate {params.runs:q} --manifest {params.manifest:q} --settings {params.settings:q}"
         " --root {params.root:q} --classes {params.classes:q} --results {params.results:q} --threads {threads}"
-        " --device {params.device}"
-        " --out {params.out:q} 2>&1 | tee {log:q}"
+        " --device {params.device} 2>&1 | tee {log:q}"
+
+
+if len(STUDY.draws) > 1:
+
+    # The same of an experiment that leaves nothing to the draw, and is run in the first alone.
+    use rule evaluate as evaluate_once with:
+        input:
+            models=expand(
+                "<data>/runs/{{network}}/{{experiment}}/draw{draw}-seed{seed}/model.safetensors",
+                draw=STUDY.draws[:1],
+                seed=STUDY.seeds,
+            ),
+            trained_on=trained_manifests(STUDY.draws[:1]),
+            manifest=evaluation_manifest,
+        output:
+            expand(
+                "<data>/runs/{{network}}/{{experiment}}/draw{draw}-seed{seed}/{name}",
+                draw=STUDY.draws[:1],
+                seed=STUDY.seeds,
+                name=SCORES,
+            ),
+        wildcard_constraints:
+            experiment=experiments_of(1),

@@ -5,7 +5,8 @@ experiments whose manifest changed.
 
 REQUIRED INPUTS: index.csv, eligible.csv, states.csv; selection/<name>.csv where an experiment chooses clips by it;
 pseudo/<method>/labels.csv or refined/<method>/labels.csv
-OUTPUTS: manifests/<experiment>/draw<j>.csv, manifests/evaluation.csv
+OUTPUTS: manifests/<experiment>/draw<j>.csv, manifests/evaluation.csv; those of experiments whose labels are filled are
+written in fill.smk
 """
 
 
@@ -38,6 +39,7 @@ if STUDY.families["propagated"]:
             labels=trained_pseudo_labels,
         output:
             family_manifests("propagated"),
+            ran="<data>/manifests/propagated.ran",
         log:
             "<data>/logs/manifests/propagated.log",
         localrule: True
@@ -51,7 +53,7 @@ if STUDY.families["propagated"]:
         shell:
             "fewframes manifests --family propagated --settings {params.settings:q}"
             " --root {params.root:q} --results {params.results:q} --pseudo {params.method} {params.labels:q}"
-            " 2>&1 | tee {log:q}"
+            " 2>&1 | tee {log:q} && date +%s.%N > {output.ran:q}"
 
 
 if STUDY.families["refined"]:

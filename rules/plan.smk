@@ -65,5 +65,5 @@ checkpoint plan:
         version=VERSIONS["plan"],
         out=results_folder,
     shell:
-        "fewframes plan --settings {params.settings:q} --out {params.out:q}"
+        "fewframes needs --settings {params.settings:q} --out {params.out:q}"
         " 2>&1 | tee {log:q} && date +%s.%N > {output.ran:q}"

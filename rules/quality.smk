@@ -6,7 +6,7 @@ was measured of each clip in quality/measured/<method>/
 """
 
 
-rule quality:
+rule label_quality:
     input:
         index=planned_clips,
         labels=labels_of_method,
@@ -28,10 +28,10 @@ rule quality:
         classes=STUDY.classes,
         class_digest=STUDY.label_digest,
         results=results_folder,
-        splits=[f"--split {split}" for split in STUDY.measured_splits],
+        splits=[word for split in STUDY.measured_splits for word in ("--split", split)],
     shell:
         "fewframes quality --method {wildcards.method} --truth {params.truth:q} --reach {params.reach}"
-        " --classes {params.classes:q} --results {params.results:q} {params.splits} --out {output.table:q}"
+        " --classes {params.classes:q} --results {params.results:q} {params.splits:q} --out {output.table:q}"
         " --labels {params.labels:q} 2>&1 | tee {log:q}"
 
 

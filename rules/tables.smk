@@ -1,17 +1,18 @@
-"""Tables and figures, from whatever runs the config names.
+"""Tables of the paper and its claims, from whatever runs the config names.
 
-REQUIRED INPUTS: every run's metrics.csv and confusion.npz, every manifest; labels for the pictures
-OUTPUTS: tables/table<i>.{csv,md,tex,html}, tables/claims.{csv,md,html}, figures/{figure4,cost}.{png,pdf}, figures/{propagation,refinement}.{png,pdf}
+REQUIRED INPUTS: metrics.csv and confusion.npz of the runs that a table shows, their manifests; the paper's values
+OUTPUTS: tables/table<i>.{csv,md,tex,html}, tables/claims.{csv,md,html}
 """
 
 
 rule table:
     input:
-        metrics=evaluated_runs("metrics.csv"),
-        confusion=evaluated_runs("confusion.npz"),
-        manifests=every_manifest,
+        metrics=shown_runs("metrics.csv"),
+        confusion=shown_runs("confusion.npz"),
+        manifests=shown_manifests,
         catalogue=CATALOGUE,
-        definition=table_definition,
+        definition=shown_definition,
+        paper=paper_values,
     output:
         csv="<data>/tables/{table}.csv",
         md="<data>/tables/{table}.md",
@@ -26,7 +27,7 @@ rule table:
         "<data>/logs/tables/{table}.log",
     localrule: True
     params:
-        settings=STUDY.table_settings(),
+        settings=shown_settings,
         version=VERSIONS["tables"],
         classes=STUDY.classes,
         class_digest=STUDY.class_digest,
@@ -38,12 +39,13 @@ rule table:
         " --out {params.out:q} 2>&1 | tee {log:q}"
 
 
-rule claims:
+rule claims_table:
     input:
         metrics=evaluated_runs("metrics.csv"),
         confusion=evaluated_runs("confusion.npz"),
         manifests=every_manifest,
         catalogue=CATALOGUE,
+        # It holds the paper's values that claims are about.
         definition=EXPERIMENTS / "claims.yaml",
     output:
         csv="<data>/tables/claims.csv",
@@ -68,90 +70,3 @@ rule claims:
         "fewframes claims --definition {input.definition:q} --settings {params.settings:q}"
         " --catalogue {input.catalogue:q} --classes {params.classes:q} --results {params.results:q}"
         " --out {params.out:q} 2>&1 | tee {log:q}"
-
-
-rule figure4:
-    input:
-        metrics=evaluated_runs("metrics.csv"),
-        manifests=every_manifest,
-        catalogue=CATALOGUE,
-        definition=EXPERIMENTS / "table3.yaml",
-    output:
-        png=report(
-            "<data>/figures/figure4.png",
-            caption="../workflow/report/figure4.rst",
-            category="Figures",
-            labels={"shows": "figure4"},
-        ),
-        pdf="<data>/figures/figure4.pdf",
-    log:
-        "<data>/logs/figures/figure4.log",
-    localrule: True
-    params:
-        settings=STUDY.table_settings(),
-        version=VERSIONS["figures"],
-        results=results_folder,
-        out=lambda wildcards, output: Path(output.png).with_suffix(""),
-    shell:
-        "fewframes figure figure4 --definition {input.definition:q} --settings {params.settings:q}"
-        " --catalogue {input.catalogue:q} --results {params.results:q} --out {params.out:q} 2>&1 | tee {log:q}"
-
-
-rule cost:
-    input:
-        metrics=evaluated_runs("metrics.csv"),
-        manifests=every_manifest,
-        catalogue=CATALOGUE,
-    output:
-        png=report(
-            "<data>/figures/cost.png",
-            caption="../workflow/report/cost.rst",
-            category="Figures",
-            labels={"shows": "cost"},
-        ),
-        pdf="<data>/figures/cost.pdf",
-    log:
-        "<data>/logs/figures/cost.log",
-    localrule: True
-    params:
-        settings=STUDY.table_settings(),
-        version=VERSIONS["figures"],
-        classes=STUDY.classes,
-        class_digest=STUDY.class_digest,
-        results=results_folder,
-        network=next(iter(STUDY.networks), ""),
-        out=lambda wildcards, output: Path(output.png).with_suffix(""),
-    shell:
-        "fewframes figure cost --network {params.network} --classes {params.classes:q} --settings {params.settings:q}"
-        " --catalogue {input.catalogue:q} --results {params.results:q} --out {params.out:q} 2>&1 | tee {log:q}"
-
-
-rule picture:
-    input:
-        labels=pictured_labels,
-        states=pictured_states,
-    output:
-        png=report(
-            "<data>/figures/{picture}.png",
-            caption="../workflow/report/picture.rst",
-            category="Labels",
-            labels={"shows": "{picture}"},
-        ),
-        pdf="<data>/figures/{picture}.pdf",
-    log:
-        "<data>/logs/figures/{picture}.log",
-    wildcard_constraints:
-        picture="propagation|refinement",
-    localrule: True
-    params:
-        settings=STUDY.table_settings(),
-        version=VERSIONS["figures"],
-        root=str(STUDY.root),
-        classes=STUDY.classes,
-        class_digest=STUDY.class_digest,
-        results=results_folder,
-        out=lambda wildcards, output: Path(output.png).with_suffix(""),
-    shell:
-        "fewframes figure {wildcards.picture} --settings {params.settings:q} --root {params.root:q}"
-        " --classes {params.classes:q} --results {params.results:q} --out {params.out:q} --labels {input.labels:q}"
-        " 2>&1 | tee {log:q}"

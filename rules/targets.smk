@@ -1,4 +1,4 @@
-"""What one asks Snakemake for by name, beside `all`: a part of it."""
+"""What one asks Snakemake for by name, beside `all`: a part of it. Tables and figures have a target each (see shown.smk)."""
 
 
 rule labels:
@@ -16,14 +16,9 @@ rule manifests:
     localrule: True
 
 
-rule quality_tables:
+rule quality:
     input:
-        plan_files(),
-        label_files(),
-        quality_files(),
-        signal_files(),
-        refinement_files(),
-        gallery_files(),
+        quality_target,
     localrule: True
 
 
@@ -37,6 +32,12 @@ rule tables:
     localrule: True
 
 
+rule claims:
+    input:
+        claims_target,
+    localrule: True
+
+
 rule figures:
     input:
         plan_files(),
@@ -45,3 +46,25 @@ rule figures:
         run_files(),
         figure_files(),
     localrule: True
+
+
+rule paper:
+    input:
+        plan_files(),
+        label_files(),
+        manifest_files(),
+        run_files(),
+        shown_files(),
+        paper_files,
+        site_files(),
+    localrule: True
+
+
+for _name in (*TABLES, *SHEETS, *CURVES):
+
+    rule:
+        name:
+            _name
+        input:
+            target(_name),
+        localrule: True

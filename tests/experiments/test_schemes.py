@@ -6,7 +6,7 @@ import pytest
 from fewframes.core.clips import Clip
 from fewframes.core.errors import UserError
 from fewframes.experiments.manifests import ineligible, needed_labels
-from fewframes.experiments.schemes import KEYS, Experiment, chosen, experiment_from, load_catalogue
+from fewframes.experiments.schemes import KEYS, OTHER_KEYS, Experiment, chosen, experiment_from, load_catalogue
 
 CATALOGUE = load_catalogue(Path(__file__).parents[2] / "workflow/experiments/catalogue.yaml")
 
@@ -75,6 +75,14 @@ def test_an_unknown_experiment_lists_the_known():
         ("x: {selection: flow, coarse_percent: 50}", "selection chooses among clips"),
         ("x: {selection: flow, offsets: [0, 1], clips: all}", "selection chooses among clips"),
         ("x: {refinement: automask, coarse_percent: 50}", "give coarse_percent and labels: refined"),
+        ("x: {refined_classes: all, coarse_percent: 50}", "refined_classes is of refined labels"),
+        ("x: {refined_classes: some}", "refined_classes must be usual or all"),
+        ("x: {filled_by: y}", "filled_by fills propagated labels"),
+        ("x: {filled_by: y, offsets: [0, 1]}", "'x': filled_by names an experiment that the catalogue lacks"),
+        ("x: {filled_by: x, offsets: [0, 1]}", "filled_by leads back to itself"),
+        ("{x: {filled_by: y, offsets: [0, 1]}, y: {filled_by: x, offsets: [0, 1]}}", "filled_by leads back to itself"),
+        ("{x: {offsets: [0, 1]}, y: {filled_by: x, offsets: [0, 2]}}", "'y': its samples must be those of 'x'"),
+        ("{x: {offsets: [0, 1]}, y: {filled_by: x, offsets: [0, 1], control: fine}}", "a control has no filled labels"),
         ("x: {control: fine}", "a control is of a mixture"),
         ("x: {control: fine, coarse_percent: 50, labels: refined}", "a control has no refined labels"),
         ("x: {control: hours, offsets: [0, 1]}", "of propagated ones it is control: fine"),
@@ -107,6 +115,23 @@ def test_a_recipe_says_no_more_than_it_did_where_nothing_new_is_asked():
     assert CATALOGUE["b3"].recipe == Experiment("b3", "B3", (-10, 0, 10)).recipe == recipe
     assert CATALOGUE["b3-flow"].recipe == recipe | {"selection": "flow"}
     assert CATALOGUE["b3-fine"].recipe == recipe | {"control": "fine"}
+    assert CATALOGUE["b3-filled-2"].recipe == recipe | {"filled_by": "b3-filled-1"}
+
+
+def test_filled_labels_are_of_the_samples_that_they_fill():
+    for round_ in (1, 2, 3):
+        filled = CATALOGUE[f"b3-filled-{round_}"]
+        assert filled.family == "filled"
+        pseudo, refined = needed_labels([filled], clips(f"c{i:02d}" for i in range(30)), [0])
+        assert (pseudo, refined) == needed_labels([CATALOGUE["b3"]], clips(f"c{i:02d}" for i in range(30)), [0])
+
+
+def test_who_refines_every_class_is_a_variant_of_the_method():
+    assert CATALOGUE["coarse-50-refined"].refining("grabcut") == "grabcut"
+    assert CATALOGUE["coarse-50-refined-all"].refining("grabcut") == "grabcut_all"
+    assert CATALOGUE["coarse-50-automask"].refining("grabcut") == "automask"
+    both = {"coarse_percent": 50, "labels": "refined", "refinement": "sam_box", "refined_classes": "all"}
+    assert experiment_from("x", both).refining("grabcut") == "sam_box_all"
 
 
 def test_a_control_is_an_experiment_with_fine_labels_alone():
@@ -124,7 +149,7 @@ def test_names_are_different():
 
 def test_the_reference_knows_every_key_and_every_experiment():
     text = (Path(__file__).parents[2] / "docs/reference/experiments.md").read_text()
-    for key in ("name", "offsets", "coarse_percent", "refinement", *KEYS):
+    for key in (*OTHER_KEYS, *KEYS):
         assert f"| `{key}` |" in text, key
     for words in KEYS.values():
         assert all(f"`{word}`" in text for word in words if word)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fewframes.core import metrics
 from fewframes.core.errors import UserError
 from fewframes.core.labels import load_class_table
+from fewframes.learning import evaluation
 from fewframes.learning.evaluation import (
     EvaluationSettings,
     evaluate,
@@ -72,6 +73,33 @@ def test_equal_evaluations_are_equal_bytes(tiny, trained, tmp_path) -> None:
         evaluate(trained, **tiny.arguments(), out=tmp_path / out, settings={"mode": "whole"})
     for name in ("confusion.npz", "metrics.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_what_was_counted_is_found_and_only_what_changed_is_counted_anew(tiny, trained, tmp_path, monkeypatch) -> None:
+    settings = {"mode": "whole"}
+    evaluate(trained, **tiny.arguments(), out=tmp_path, settings=settings)
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert files.keys() == {"scored.npz", "confusion.npz", "metrics.csv", "groups.csv", "paths.csv"}
+    # Snakemake deletes what is declared before it runs a job again.
+    for name in files.keys() - {"scored.npz"}:
+        (tmp_path / name).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "load_model", None)
+        evaluate(trained, **tiny.arguments(), out=tmp_path, settings=settings)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
+
+    counted = []
+    monkeypatch.setattr(evaluation, "load_model", lambda *given: counted.append(given) or load_model(*given))
+    other = tmp_path / "other.csv"
+    other.write_text("".join(tiny.manifest.read_text().splitlines(keepends=True)[:3]))
+    arguments = tiny.arguments()
+    evaluate(trained, **arguments | {"manifest": other}, out=tmp_path, settings=settings)
+    assert len(counted) == 1 and len(np.load(tmp_path / "confusion.npz")["clips"]) == 2
+    evaluate(trained, **arguments, out=tmp_path, settings={"mode": "whole", "size": [24, 32]})
+    assert len(counted) == 2
+    (tmp_path / "scored.npz").write_bytes(files["scored.npz"][:100])
+    evaluate(trained, **arguments, out=tmp_path, settings=settings)
+    assert len(counted) == 3 and (tmp_path / "metrics.csv").read_bytes() == files["metrics.csv"]
 
 
 def test_pixels_can_be_counted_at_another_size(tiny, trained, tmp_path) -> None:

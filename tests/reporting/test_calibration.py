@@ -7,17 +7,8 @@ from hypothesis import strategies as st
 
 from fewframes.labelling.policycurve import CURVE_COLUMNS
 from fewframes.labelling.signals import COLUMNS
-from fewframes.reporting import figures
 from fewframes.reporting.calibration import spearman, write_calibration_figure
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were drawn, kept as they are saved."""
-    kept = []
-    save = figures._save
-    monkeypatch.setattr(figures, "_save", lambda figure, out: (kept.append(figure), save(figure, out)))
-    return kept
+from fewframes.reporting.figures.style import BLUE
 
 
 def table(path, columns, rows):
@@ -78,7 +69,7 @@ def test_a_panel_a_signal_with_something_to_show(tables, curves, tmp_path, drawn
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sam2", "copy"]
     assert figure.get_supxlabel().endswith("Toy numbers.")
 
-    blue = figures.STYLES["fine, propagated"][0]
+    blue = BLUE[0]
     assert lines(by_bin) == {(blue, "--"): [[0.25, 60]], (blue, "-"): [[0.25, 60]]}
     assert lines(by_coverage) == {(blue, "--"): [[100, 80], [50, 80]], (blue, "-"): [[100, 70], [50, 70]]}
     assert numbers(by_bin) == ["by cycle", "by dense truth"]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,23 +9,13 @@ from fewframes.core.clips import LABEL_COLUMNS, Clip
 from fewframes.core.errors import UserError
 from fewframes.core.files import write_csv
 from fewframes.core.labelfile import Layer, write_label_file
-from fewframes.core.labels import IGNORE, load_class_table
+from fewframes.core.labels import load_class_table
 from fewframes.labelling.methods import RANDOM_WEIGHTS
-from fewframes.reporting import figures
-from fewframes.reporting.figures import CONFIDENCE_COLOURS, Picture, confidence_overlay, write_contact_sheet
-from fewframes.reporting.pictures import write_propagation_sheet, write_refinement_sheet
+from fewframes.reporting.figures.sheets import CONFIDENCE_COLOURS
+from fewframes.reporting.pictures import write_annotation_sheet, write_propagation_sheet, write_refinement_sheet
 
 CITYSCAPES = load_class_table("cityscapes")
 SIZE = 16, 32
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were drawn, kept as they are saved."""
-    kept = []
-    save = figures._save
-    monkeypatch.setattr(figures, "_save", lambda figure, out: (kept.append(figure), save(figure, out)))
-    return kept
 
 
 def make(folder, clips, offsets=(-2, -1, 1, 2), confidence=True, below=""):
@@ -194,25 +185,33 @@ def test_what_a_refinement_sheet_cannot_show_is_named(tmp_path):
         refinement_sheet(tmp_path, clips, only=("a",))
 
 
-def test_confidence_is_coloured_and_what_is_unclaimed_striped():
-    image = np.full((8, 24, 3), 100, np.uint8)
-    label = np.zeros((8, 24), np.uint8)
-    label[:, 12:] = IGNORE
-    confidence = np.full((8, 24), 255, np.uint8)
-    confidence[:, :6] = 0
-    shown = confidence_overlay(image, label, confidence, strength=0.5)
-    assert shown[4, 3] == pytest.approx((100 + CONFIDENCE_COLOURS[0].astype(float)) / 2, abs=1)
-    assert shown[4, 9] == pytest.approx((100 + CONFIDENCE_COLOURS[255].astype(float)) / 2, abs=1)
-    assert set(shown[:, 12:].ravel()) == {(100 + 20) // 2, (100 + 190) // 2}
+def annotation_sheet(folder, clips, note="", **options):
+    write_annotation_sheet(clips, folder / "data", CITYSCAPES, folder / "sheet", note, **options)
 
 
-def test_the_colours_of_confidence_grow_lighter_evenly():
-    luma = CONFIDENCE_COLOURS @ np.array([0.299, 0.587, 0.114])
-    assert CONFIDENCE_COLOURS.shape == (256, 3) and CONFIDENCE_COLOURS.dtype == np.uint8
-    assert luma[-1] - luma[0] > 150 and (np.diff(luma[::8]) > 0).all()
+def test_an_image_stands_beside_its_fine_and_coarse_annotation(tmp_path, drawn):
+    clips = refined(tmp_path, ["a", "b", "c"], fine=["b"])
+    annotation_sheet(tmp_path, clips, note="Toy.")
+    captions = ["image", "fine annotation (90 minutes)", "coarse annotation (7 minutes)"]
+    assert texts(drawn[0]) == ["b", *captions, "Toy."]  # the one that has both
+    image, fine, _ = shown(drawn[0])
+    assert image == [100] * 3
+    assert fine == (0.35 * 100 + 0.65 * CITYSCAPES.palette[1]).round().tolist()
+    annotation_sheet(tmp_path, clips, only=("c", "b"))
+    assert texts(drawn[1]) == ["c", "image", captions[2], "b", *captions]
 
 
-def test_a_train_id_that_the_class_table_lacks_is_named(tmp_path):
-    picture = Picture("a", np.zeros((4, 8, 3), np.uint8), np.full((4, 8), 19, np.uint8))
-    with pytest.raises(UserError, match="train id 19, but the class table 'cityscapes' has 19 classes"):
-        write_contact_sheet([("row", [picture])], CITYSCAPES, tmp_path / "sheet")
+def test_what_is_not_annotated_is_not_shown(tmp_path, drawn):
+    clips = refined(tmp_path, ["a", "b"])
+    bare, scored = Clip("bare", "train", "bare", "a.png"), replace(clips[1], split="val")
+    annotation_sheet(tmp_path, [bare, clips[0], scored])
+    assert texts(drawn[0])[0] == "a" and "b" not in texts(drawn[0])
+    annotation_sheet(tmp_path, [bare, scored])  # for want of training clips
+    assert texts(drawn[1])[0] == "b"
+    with pytest.raises(UserError, match="Clip 'bare' has no annotation"):
+        annotation_sheet(tmp_path, [bare, *clips], only=("bare",))
+    with pytest.raises(UserError, match="No clip is annotated"):
+        annotation_sheet(tmp_path, [bare])
+    Image.fromarray(np.zeros((16, 33), np.uint8)).save(tmp_path / "data" / "a_coarse.png")
+    with pytest.raises(UserError, match=r"a\.png is 32x16 but its clip's annotation is 33x16"):
+        annotation_sheet(tmp_path, clips)

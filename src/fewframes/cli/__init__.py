@@ -7,8 +7,9 @@ import sys
 import click
 
 from fewframes import __version__
-from fewframes.cli import hands, models, reports, stages
+from fewframes.cli import figures, filling, forecast, hands, keeping, models, reports, site, stages
 from fewframes.core.errors import UserError
+from fewframes.core.shown import one_line
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,8 +17,8 @@ from fewframes.core.errors import UserError
 def app() -> None:
     """Fewframes: how little manual annotation is enough for video semantic segmentation?
 
-    Each command is one stage, which `snakemake` calls in order; doctor, fetch, predict,
-    export-predictions, budget, train-compact, export and import are for hands.
+    Each command is one stage, which `snakemake` calls in order; doctor, plan, verify, prune, fetch,
+    predict, export-predictions, budget, train-compact, export and import are for hands.
     """
 
 
@@ -25,9 +26,11 @@ for _command in (
     stages.toycity,
     stages.prepare,
     stages.selection,
-    stages.plan,
+    stages.needs,
     stages.propagate,
     stages.refine,
+    filling.fill,
+    filling.filled_manifest,
     stages.collect,
     stages.quality,
     stages.signals,
@@ -38,8 +41,12 @@ for _command in (
     reports.table,
     reports.claims,
     reports.budget,
-    reports.figure,
+    site.report,
+    figures.figure,
     hands.doctor,
+    forecast.plan,
+    keeping.verify,
+    keeping.prune,
     hands.fetch,
     hands.train_compact,
     models.predict,
@@ -55,7 +62,7 @@ def main() -> None:
     try:
         app(standalone_mode=False)
     except UserError as error:
-        print(f"fewframes: {error}", file=sys.stderr)
+        print(one_line(f"fewframes: {error}"), file=sys.stderr)
         sys.exit(2)
     except click.ClickException as error:
         error.show()

@@ -9,30 +9,17 @@ from pathlib import Path
 
 import click
 
-import fewframes
 from fewframes.cli import options
 from fewframes.core.clips import dataset_root
 from fewframes.core.files import write_csv
 
 
-def _repository() -> Path:
-    """The repository that the package is installed from; the working directory where it is a plain copy."""
-    installed = Path(fewframes.__file__).parents[2]
-    return installed if (installed / "workflow" / "schemas").is_dir() else Path()
-
-
 @click.command()
-@click.argument("config", type=options.PATH, default="config.yaml")
+@options.config
 @click.option("--list", "listing", type=options.PATH, help="A CSV to write every finding to.")
 @click.option("--workers", default=os.cpu_count(), show_default="all cores", help="Processes that read labels.")
 @click.option("--deep", is_flag=True, help="Decode every frame of the clips that are used; takes long.")
-@click.option(
-    "--repository",
-    type=options.PATH,
-    default=_repository,
-    show_default="of this installation",
-    help="Where the Snakefile lies.",
-)
+@options.repository
 def doctor(config: Path, listing: Path | None, workers: int, deep: bool, repository: Path) -> None:
     """Find what would break a long run of CONFIG; exit code 0: go on, 1: do not."""
     from fewframes.doctor import Finding, examine

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 import yaml
 
+import fewframes
 from fewframes.core.errors import UserError
 
 
@@ -67,6 +68,22 @@ housekeeping = click.option(
 threads = click.option("--threads", default=0, show_default=True, help="CPU threads; 0 leaves it to the libraries.")
 device = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 catalogue = path("--catalogue", "The catalogue of experiments (YAML).")
+config = click.argument("config", type=PATH, default="config.yaml")
+
+
+def _repository() -> Path:
+    """The repository that the package is installed from; the working directory where it is a plain copy."""
+    installed = Path(fewframes.__file__).parents[2]
+    return installed if (installed / "workflow" / "schemas").is_dir() else Path()
+
+
+repository = click.option(
+    "--repository",
+    type=PATH,
+    default=_repository,
+    show_default="of this installation",
+    help="Where the Snakefile lies.",
+)
 
 
 def together(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -82,4 +99,3 @@ def together(*several: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 shard = path("--shard", "The clips to label: one shard of the plan.")
 labelling = together(shard, method, settings, root, classes, results, out, threads, housekeeping)
-sheet = together(settings, root, classes, results, labels, out)

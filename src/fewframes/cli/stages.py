@@ -83,8 +83,8 @@ def selection(name: str, settings: dict[str, Any], results: Path, out: Path, wor
 @click.command()
 @options.settings
 @options.out
-def plan(settings: dict[str, Any], out: Path) -> None:
-    """Index the dataset and deal what must be labelled to shards."""
+def needs(settings: dict[str, Any], out: Path) -> None:
+    """Index the dataset and deal what needs labelling to shards: the plan of a study."""
     from fewframes.datasets import index
     from fewframes.experiments.plan import Request, write_plan
     from fewframes.experiments.schemes import experiment_from
@@ -317,34 +317,37 @@ def train(
 
 
 @click.command()
-@options.path("--model", "The trained network.")
+@click.option("--model", "models", type=options.PATH, multiple=True, required=True, help="A trained network.")
 @options.path("--manifest", "The frames to score on.")
 @options.settings
 @options.root
 @options.classes
 @options.results
-@options.out
+@click.option(
+    "--out", "outs", type=options.PATH, multiple=True, required=True, help="Folder to write a model's scores to."
+)
 @options.threads
 @options.device
 def evaluate(
-    model: Path,
+    models: tuple[Path, ...],
     manifest: Path,
     settings: dict[str, Any],
     root: Path,
     classes: str,
     results: Path,
-    out: Path,
+    outs: tuple[Path, ...],
     threads: int,
     device: str,
 ) -> None:
-    """Score a trained network: confusion matrices, mIoU, mAcc, per class."""
+    """Score trained networks, each --model to the --out of its place: confusion matrices, mIoU, mAcc, per class."""
     from fewframes.core.labels import load_class_table
     from fewframes.learning import evaluation
 
-    table = load_class_table(classes)
-    evaluation.evaluate(
-        model, manifest, dataset_root(root, results), results, table, out, settings, device, threads or None
-    )
+    if len(models) != len(outs):
+        raise UserError(f"{len(models)} --model and {len(outs)} --out are given: give each model a folder of its own.")
+    table, files = load_class_table(classes), dataset_root(root, results)
+    for model, out in zip(models, outs, strict=True):
+        evaluation.evaluate(model, manifest, files, results, table, out, settings, device, threads or None)
 
 
 def _limit_opencv(threads: int) -> None:

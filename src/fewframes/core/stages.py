@@ -17,11 +17,13 @@ VERSIONS = {
     "manifests": 1,
     "train": 1,
     "evaluate": 2,
+    "fill": 1,
     "quality": 2,
     "signals": 1,
     "refinement_quality": 1,
     "tables": 3,
-    "figures": 3,
+    "figures": 4,
+    "report": 1,
 }
 
 ALLOW_CPU = "FEWFRAMES_ALLOW_CPU"

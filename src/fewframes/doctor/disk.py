@@ -79,7 +79,7 @@ def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, floa
         frames = sum(output.startswith("frames/") for output in outputs)
         a_pixel = frames * _BYTES_OF_FRAMES + (len(outputs) - frames) * _BYTES_OTHERWISE
         parts.append(("prepared", plural(len(outputs), "file"), pixels * a_pixel))
-    pseudo, refined = _needed(case)
+    pseudo, refined = needed(case)
     for method in case.study.labelled["pseudo"] if pseudo else []:
         # A clip's file also holds its key frame's label.
         wanted = {(clip, offset) for clip, offsets in pseudo.items() for offset in (0, *offsets)}
@@ -98,7 +98,7 @@ def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, floa
     return parts
 
 
-def _needed(case: Case) -> tuple[dict[str, set[int]], set[str]]:
+def needed(case: Case) -> tuple[dict[str, set[int]], set[str]]:
     """The labels to make, as the plan deals them out: offsets by clip, and clips to refine."""
     study = case.study
     # Chosen by chance, as many labels are needed as by what is not measured yet.

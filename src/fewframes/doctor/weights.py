@@ -19,6 +19,7 @@ from fewframes.labelling.models.checkpoint import (
     chosen_weights,
     published_weights,
 )
+from fewframes.labelling.refinement import method_of
 
 _FLOAT = 4
 """Bytes a number: networks are kept in 32 bits."""
@@ -39,7 +40,7 @@ def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
     group = Group("Weights")
     told = []
     for stage, made in (("propagation", "pseudo"), ("refinement", "refined")):
-        for method in case.study.labelled[made]:
+        for method in dict.fromkeys(map(method_of, case.study.labelled[made])):
             if case.study.methods.needs_weights(stage, method):
                 block = case.config[stage][method]
                 allowed = case.config["allow_random_weights"]

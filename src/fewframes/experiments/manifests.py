@@ -87,13 +87,13 @@ class Labels:
             for row in read_csv(path, LABEL_COLUMNS)
         }
 
-    def of(self, clip: Clip, offset: int) -> tuple[str, str]:
-        """File (relative to the dataset's results) and fingerprint of the label at an offset."""
+    def of(self, clip: str, offset: int) -> tuple[str, str]:
+        """File (relative to the dataset's results) and fingerprint of a clip's label at an offset."""
         try:
-            return self._rows[clip.id, offset]
+            return self._rows[clip, offset]
         except KeyError:
             raise UserError(
-                f"No label of {clip.id} at offset {offset:+d} was made by '{self.method}': run `snakemake` again."
+                f"No label of {clip} at offset {offset:+d} was made by '{self.method}': run `snakemake` again."
             ) from None
 
 
@@ -121,7 +121,7 @@ def write_manifest(
         if correction:
             label, known_by, source = correction.file, correction.fingerprint, f"corrected-{pick.kind}"
         elif pick.kind in made:
-            label, known_by = made[pick.kind].of(clip, pick.offset)
+            label, known_by = made[pick.kind].of(clip.id, pick.offset)
             source = f"{pick.kind}:{made[pick.kind].method}"
         else:
             label = clip.annotation(pick.kind)
@@ -130,6 +130,25 @@ def write_manifest(
         rows.append([clip.id, pick.offset, source, image, *memory, label, content])
     memories = [f"memory_{i + 1}" for i in range(past_frames)]
     write_csv(path, ["clip", "offset", "source", "image", *memories, "label", "fingerprint"], rows)
+
+
+def write_filled(unfilled: Path, labels: Path, out: Path, root: Folder, hashes: ContentHashes) -> None:
+    """Write the manifest `unfilled` again with the filled labels of the CSV `labels` in the place of propagated ones.
+
+    Their source is `filled` with what propagated them; all other samples stay as they are.
+    """
+    rows = list(read_csv(unfilled, ("clip", "offset", "source", "image", "label", "fingerprint")))
+    memories = [column for column in rows[0] if column.startswith("memory_")] if rows else []
+    filled = Labels("fill", labels)
+    for row in progress(rows, f"manifest {out.parent.name}/{out.stem}"):
+        kind, _, method = row["source"].partition(":")
+        if kind == "pseudo":
+            row["source"] = f"filled:{method}"
+            row["label"], known_by = filled.of(row["clip"], int(row["offset"]))
+            images = [root / row[column] for column in ("image", *memories)]
+            row["fingerprint"] = sample_fingerprint(images, known_by, hashes)
+    columns = ("clip", "offset", "source", "image", *memories, "label", "fingerprint")
+    write_csv(out, columns, ([row[column] for column in columns] for row in rows))
 
 
 def sample_fingerprint(images: Iterable[Path], known_by: str, hashes: ContentHashes) -> str:
@@ -172,7 +191,9 @@ def write_family(
     experiments = [experiment_from(id_, recipe) for id_, recipe in settings["experiments"].items()]
     stock = Stock(stills_of(clips), settings.get("minutes", {}), read_measured(results, experiments))
     for experiment in experiments:
-        labels = {kind: of.get(experiment.refinement) or next(iter(of.values())) for kind, of in made.items()}
+        labels = {kind: next(iter(of.values())) for kind, of in made.items()}
+        if experiment.family == "refined":
+            labels["refined"] = made["refined"][experiment.refining(labels["refined"].method)]
         for draw in experiment.draws_of(settings["draws"]):
             path = results / "manifests" / experiment.id / f"draw{draw}.csv"
             write_manifest(path, picks(experiment, eligible, draw, stock), root, hashes, past, labels, corrected)

@@ -10,6 +10,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json
 from fewframes.core.weights import Published
 from fewframes.labelling.models.checkpoint import PACKAGES, RANDOM, check_config, check_configured, published_weights
+from fewframes.labelling.refinement import method_of
 
 HOUSEKEEPING = (
     *("cache_mb", "channels_last", "checkpoint_every", "compile", "pretrained_sha256", "processes"),
@@ -21,7 +22,10 @@ but for `processes`: each has its own chance (dropout), and seeks hard pixels (O
 
 
 class Methods:
-    """The methods of `propagation` and `refinement` (the stages); what is fetched is noted below `folder`."""
+    """The methods of `propagation` and `refinement` (the stages); what is fetched is noted below `folder`.
+
+    A variant of a method has its settings and weights.
+    """
 
     def __init__(self, config: Mapping[str, Any], folder: str) -> None:
         self._config, self._folder = config, folder
@@ -38,7 +42,7 @@ class Methods:
 
     def needs_weights(self, stage: str, method: str) -> bool:
         """Whether it runs a network."""
-        return f"{stage}.{method}" in PACKAGES
+        return _key(stage, method) in PACKAGES
 
     def needs_gpu(self, stage: str, method: str) -> bool:
         """Whether it is to run on a GPU."""
@@ -64,7 +68,7 @@ class Methods:
         """Raise `UserError` for weights that are none, before hours of work are spent on others."""
         if not self.needs_weights(stage, method):
             return
-        key = f"{stage}.{method}"
+        key = _key(stage, method)
         weights, config = self._named(stage, method)
         if _is_yaml(config) and not Path(config).is_file():
             raise UserError(f"The configuration {config} does not exist: correct {key}.config in the config.")
@@ -88,7 +92,7 @@ class Methods:
             check_fetched(entry, self._fetched(weights), self.weights_folder)
 
     def _block(self, stage: str, method: str) -> Mapping[str, Any]:
-        block: Mapping[str, Any] = self._config[stage].get(method, {})
+        block: Mapping[str, Any] = self._config[stage].get(method_of(method), {})
         return block
 
     def _named(self, stage: str, method: str) -> tuple[str, str]:
@@ -96,7 +100,7 @@ class Methods:
         return block["weights"], block["config"]
 
     def _published(self, stage: str, method: str) -> Published | None:
-        key = f"{stage}.{method}"
+        key = _key(stage, method)
         return published_weights(self._named(stage, method)[0], PACKAGES[key], key)
 
     def _fetched(self, weights: str) -> str:
@@ -121,6 +125,11 @@ def without_housekeeping(block: Mapping[str, Any]) -> dict[str, Any]:
 def housekeeping_of(block: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a block that nothing depends on."""
     return {k: v for k, v in block.items() if k in HOUSEKEEPING}
+
+
+def _key(stage: str, method: str) -> str:
+    """What a method's settings are called in the config."""
+    return f"{stage}.{method_of(method)}"
 
 
 def _is_yaml(config: str) -> bool:

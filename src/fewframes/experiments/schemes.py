@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from fewframes.core.errors import UserError
+from fewframes.labelling.refinement import ALL_CLASSES
 
 _ID = re.compile("[a-z0-9-]+")
 
@@ -26,8 +27,11 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "fine": ("rest", "all"),
     "selection": ("random", "uniform", "flow", "diversity"),
     "control": ("", "fine", "hours"),
+    "refined_classes": ("usual", "all"),
 }
-"""Keys of a recipe that choose a word, the default first; beside them are name, offsets, coarse_percent, refinement."""
+"""Keys of a recipe that choose a word, the default first; `OTHER_KEYS` are those that do not."""
+
+OTHER_KEYS = ("name", "offsets", "coarse_percent", "refinement", "filled_by")
 
 MEASURED = ("flow", "diversity")
 """The selections that rest on what is measured of every clip."""
@@ -46,10 +50,13 @@ class Experiment:
     clips. `selection` decides which clips come first (`selection.selected_order`).
 
     `coarse_percent`: how many samples carry coarse labels, in percent of N, `labels` `raw` as they are or `refined`, by
-    the method `refinement`, which where it is empty is the config's. They are of the draw's first clips, or with
-    `coarse_pool` `train_extra` of coarsely annotated images without a sequence (with `clips` `all`: in percent of all
-    of those); then every sample has its own image as memory. `fine`: the `rest` of the clips, those beyond that
-    percentage, have a fine sample each, or `all` of them.
+    the method `refinement`, which where it is empty is the config's; with `refined_classes` `all` by its variant that
+    refines every class. They are of the draw's first clips, or with `coarse_pool` `train_extra` of coarsely annotated
+    images without a sequence (with `clips` `all`: in percent of all of those); then every sample has its own image as
+    memory. `fine`: the `rest` of the clips, those beyond that percentage, have a fine sample each, or `all` of them.
+
+    `filled_by` is the id of an experiment of the very same samples, a network trained on which fills what its
+    pseudo-labels leave unlabelled; where that one is filled itself, this is a further round of the same labels.
 
     A `control` is what a `mixture` is compared with, and has but fine samples: the mixture's own alone (`fine`), or as
     many as its hours of annotation buy (`hours`).
@@ -65,6 +72,8 @@ class Experiment:
     fine: str = "rest"
     selection: str = "random"
     refinement: str = ""
+    refined_classes: str = "usual"
+    filled_by: str = ""
     control: str = ""
     mixture: Experiment | None = None
 
@@ -75,7 +84,9 @@ class Experiment:
 
     @property
     def family(self) -> str:
-        """What must exist before its manifest: `annotated` (nothing), `propagated` or `refined`."""
+        """What must exist before its manifest: `annotated` (nothing), `propagated`, `refined` or `filled`."""
+        if self.filled_by:
+            return "filled"
         if self.pseudo_offsets:
             return "propagated"
         return "refined" if self.labels == "refined" else "annotated"
@@ -104,9 +115,13 @@ class Experiment:
         """What it trains on, as plain data: all but its id and name."""
         told = vars(self.mixture or self) | {"control": self.control}
         later = {k: told[k] for k, words in KEYS.items() if told[k] != words[0]}
-        if self.refinement:
-            later["refinement"] = self.refinement
-        return {k: told[k] for k in _FIRST_KEYS} | later
+        named = {k: told[k] for k in ("refinement", "filled_by") if told[k]}
+        return {k: told[k] for k in _FIRST_KEYS} | later | named
+
+    def refining(self, method: str) -> str:
+        """The method that refines its labels, where the config's is `method`."""
+        named = self.refinement or method
+        return named + ALL_CLASSES if self.refined_classes == "all" else named
 
     def clip_count(self, eligible: int) -> int:
         """How many of the eligible clips it trains on: ceil(N / k) where the sample count is matched."""
@@ -117,7 +132,7 @@ class Experiment:
         return (samples * self.coarse_percent * 2 + 100) // 200
 
 
-FAMILIES = ("annotated", "propagated", "refined")
+FAMILIES = ("annotated", "propagated", "refined", "filled")
 
 
 def load_catalogue(path: str | Path) -> dict[str, Experiment]:
@@ -128,7 +143,26 @@ def load_catalogue(path: str | Path) -> dict[str, Experiment]:
         raise UserError(f"{path} is not a readable catalogue of experiments ({error}).") from error
     if not isinstance(entries, Mapping):
         raise UserError(f"{path} must map experiment ids to recipes.")
-    return {str(id_): experiment_from(str(id_), recipe, path) for id_, recipe in entries.items()}
+    catalogue = {str(id_): experiment_from(str(id_), recipe, path) for id_, recipe in entries.items()}
+    for experiment in catalogue.values():
+        if experiment.filled_by and (fault := _filling_fault(experiment, catalogue)):
+            raise UserError(f"{path}: '{experiment.id}': {fault}.")
+    return catalogue
+
+
+def _filling_fault(experiment: Experiment, catalogue: Mapping[str, Experiment]) -> str:
+    """Why no model of the experiment that it names can fill its labels; nothing where one can."""
+    teacher, before = catalogue.get(experiment.filled_by), {experiment.id}
+    while teacher and teacher.filled_by and teacher.id not in before:
+        before.add(teacher.id)
+        teacher = catalogue.get(teacher.filled_by)
+    if teacher is None:
+        return "filled_by names an experiment that the catalogue lacks"
+    if teacher.id in before:
+        return "filled_by leads back to itself: begin with an experiment that is not filled"
+    if {**teacher.recipe, "filled_by": ""} != {**experiment.recipe, "filled_by": ""}:
+        return f"its samples must be those of '{teacher.id}', which fills them: give it the same other keys"
+    return ""
 
 
 def chosen(catalogue: Mapping[str, Experiment], ids: list[str]) -> list[Experiment]:
@@ -149,7 +183,7 @@ def experiment_from(id_: str, recipe: Any, path: str | Path = "settings") -> Exp
         raise refuse("an id is small letters, digits and hyphens")
     if not isinstance(recipe, Mapping):
         raise refuse("a recipe maps keys to values, such as {offsets: [0]}")
-    known = ("name", "offsets", "coarse_percent", "refinement", *KEYS)
+    known = (*OTHER_KEYS, *KEYS)
     for key in recipe:
         if key not in known:
             raise refuse(f"'{key}' is an unknown key; known are {', '.join(known)}")
@@ -166,8 +200,11 @@ def experiment_from(id_: str, recipe: Any, path: str | Path = "settings") -> Exp
         if chosen_words[key] not in words:
             raise refuse(f"{key} must be {' or '.join(filter(None, words))}")
     control = chosen_words.pop("control")
-    name, refinement = str(recipe.get("name", id_)), str(recipe.get("refinement", ""))
-    mixture = Experiment(id_, name, tuple(sorted(offsets)), percent, refinement=refinement, **chosen_words)
+    name = str(recipe.get("name", id_))
+    refinement, filled_by = (str(recipe.get(key, "")) for key in ("refinement", "filled_by"))
+    mixture = Experiment(
+        id_, name, tuple(sorted(offsets)), percent, refinement=refinement, filled_by=filled_by, **chosen_words
+    )
     if fault := _fault(mixture) or (_control_fault(mixture, control) if control else ""):
         raise refuse(fault)
     return Experiment(id_, name, control=control, mixture=mixture) if control else mixture
@@ -183,6 +220,10 @@ def _fault(mixture: Experiment) -> str:
         return "fine: all is for mixtures of coarse labels: give coarse_percent"
     if mixture.refinement and not (mixture.coarse_percent and mixture.labels == "refined"):
         return "refinement names the method of refined labels: give coarse_percent and labels: refined"
+    if mixture.refined_classes == "all" and not (mixture.coarse_percent and mixture.labels == "refined"):
+        return "refined_classes is of refined labels: give coarse_percent and labels: refined"
+    if mixture.filled_by and not any(mixture.offsets):
+        return "filled_by fills propagated labels: give more offsets than 0"
     several = len(mixture.offsets) > 1
     if mixture.clips == "spread" and not several:
         return "clips: spread deals several offsets over the clips: give more than one"
@@ -195,6 +236,8 @@ def _control_fault(mixture: Experiment, control: str) -> str:
     """Why there is no such control of a mixture; nothing where there is."""
     if mixture.labels == "refined":
         return "a control has no refined labels: leave labels out"
+    if mixture.filled_by:
+        return "a control has no filled labels: leave filled_by out"
     if control == "hours" and not mixture.coarse_percent:
         return "control: hours is of a mixture of coarse labels; of propagated ones it is control: fine"
     if not mixture.coarse_percent and not any(mixture.offsets):

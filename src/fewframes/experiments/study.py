@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +14,17 @@ from fewframes.core.clips import scan
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json, digest
 from fewframes.core.labels import load_class_table
+from fewframes.core.trust import refuse_open
 from fewframes.datasets import MEASURED_ONLY
 from fewframes.experiments.methods import Methods
+from fewframes.experiments.rounds import Rounds
 from fewframes.experiments.schemes import FAMILIES, MEASURED, Experiment, chosen, load_catalogue
 from fewframes.experiments.trainings import Trainings
 from fewframes.labelling import propagation, refinement
 from fewframes.labelling.methods import check_method
+
+_WILDCARD = re.compile(r"\{\s*\w+\s*(,[^{}]*)?\}")
+"""What Snakemake takes for a wildcard, in the params of rules as in the names of files."""
 
 
 class Study:
@@ -28,6 +35,7 @@ class Study:
     """
 
     def __init__(self, config: Mapping[str, Any], catalogue: str | Path) -> None:
+        _check_texts(config)
         self._config = config
         self.dataset: str = config["dataset"]["name"]
         self.root = Path(config["dataset"]["root"])
@@ -40,17 +48,19 @@ class Study:
         self.networks = self.trainings.networks
         self.shards = [f"{i:04d}" for i in range(config["shards"])]
         self.methods = Methods(config, self.folder)
+        self.rounds = Rounds(config, self.experiments, self.trainings)
         self._scanned: dict[tuple[int, ...], str] = {}
         first, last = config["propagation"]["offsets"] or (0, 1)
         if not first <= last or first == last == 0:
             raise UserError(f"config: propagation.offsets is [{first}, {last}]: give the first and the last offset.")
         check_method("propagation", self.propagation, propagation.METHODS)
+        refining = (*refinement.METHODS, *refinement.VARIANTS)
         for method in self.refined_by:
-            check_method("refinement", method, refinement.METHODS)
+            check_method("refinement", method, refining)
         for method in config["quality"]["methods"]:
             check_method("propagation", method, propagation.METHODS)
         for method in config["quality"]["refinements"]:
-            check_method("refinement", method, refinement.METHODS)
+            check_method("refinement", method, refining)
         if config["quality"]["refinements"] and not self.families["refined"]:
             raise UserError(
                 "config: quality.refinements measures the images that experiments have refined, and none has any: name "
@@ -69,6 +79,7 @@ class Study:
                 "change: set dataset.root to a folder of data alone, or `results` to one elsewhere."
             )
         _check_writable(Path(self.folder))
+        refuse_open(self.folder, "results and hashes")
         if self.experiments and not self.networks:
             raise UserError(
                 "config: 'experiments' are named but 'training' names no network: add `training: {tmanet: {}}`."
@@ -81,6 +92,7 @@ class Study:
             f"{network}/{experiment.id}/draw{draw}-seed{seed}"
             for network in self.networks
             for experiment in self.experiments
+            if self.trainings.takes(network, experiment.id)
             for draw in experiment.draws_of(self.draws)
             for seed in self.seeds
         ]
@@ -122,7 +134,8 @@ class Study:
     @property
     def refined_by(self) -> list[str]:
         """The refinement methods that are trained on: the config's, and those that experiments name."""
-        return list(dict.fromkeys([self.refinement, *filter(None, (e.refinement for e in self.experiments))]))
+        named = (e.refining(self.refinement) for e in self.families["refined"])
+        return list(dict.fromkeys([self.refinement, *named]))
 
     @property
     def measured(self) -> list[str]:
@@ -132,7 +145,7 @@ class Study:
     @property
     def labelled(self) -> dict[str, list[str]]:
         """The methods whose labels are made, by stage (`pseudo`, `refined`)."""
-        trained = self.families["propagated"] or self._config["propagation"]["offsets"]
+        trained = self.families["propagated"] or self.families["filled"] or self._config["propagation"]["offsets"]
         pseudo = [*self.measured, *([self.propagation] if trained else [])]
         # What is measured beside the method that is trained on is made of the same images.
         refined = [*self.refined_by, *self._config["quality"]["refinements"]] if self.families["refined"] else []
@@ -234,7 +247,7 @@ class Study:
         return canonical_json(self._config.get("toycity", {}))
 
     def plan_settings(self) -> str:
-        """Settings of `fewframes plan`."""
+        """Settings of `fewframes needs`."""
         quality = self._config["quality"]
         return canonical_json(
             {
@@ -284,6 +297,11 @@ class Study:
             own["crop"] = self._config["training"][network]["network"]["size"]
         return canonical_json(of_all | own)
 
+    def filling_settings(self) -> str:
+        """Settings of `fewframes fill`: as networks are scored, but that a label has its frame's own size."""
+        scored = json.loads(self.evaluation_settings(self.rounds.network))
+        return canonical_json({key: value for key, value in scored.items() if key != "size"})
+
     def label_settings(self) -> str:
         """Settings of figures of pseudo-labels: the note, with a mark where some of the labels mean nothing."""
         random = self.methods.random("propagation", self.labelled["pseudo"])
@@ -301,6 +319,24 @@ class Study:
                 "allow_random_weights": self._config["allow_random_weights"],
             }
         )
+
+
+def _check_texts(value: Any, key: str = "") -> None:
+    """Raise `UserError` for a text in the config that Snakemake or a command would take for something else."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_texts(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            _check_texts(inner, key)
+    elif isinstance(value, str):
+        if wildcard := _WILDCARD.search(value):
+            raise UserError(
+                f"config: {key} has {wildcard[0]}, which Snakemake would fill in: write it without the braces, and "
+                "rename a file or folder that is called so, or lead to it by a link."
+            )
+        if value.startswith("-") and key in ("results", "dataset.root"):
+            raise UserError(f"config: {key} is '{value}', which commands would take for an option: write ./{value}.")
 
 
 def _check_writable(folder: Path) -> None:

@@ -20,17 +20,29 @@ class Trainings:
     """The blocks of `training` in a config; runs and what is fetched are below `folder`."""
 
     def __init__(self, config: Mapping[str, Any], folder: str) -> None:
-        self._blocks: Mapping[str, Mapping[str, Any]] = config["training"]
+        blocks: Mapping[str, Mapping[str, Any]] = config["training"]
+        self._blocks = {name: {k: v for k, v in block.items() if k != "experiments"} for name, block in blocks.items()}
+        self._only = {name: block["experiments"] for name, block in blocks.items() if block.get("experiments")}
         self._weights_folder: str = config["weights"]
         self._folder = folder
         self.networks = list(self._blocks)
         for network in self.networks:
             self._check(network)
+        for network, only in self._only.items():
+            if unknown := next((id_ for id_ in only if id_ not in config["experiments"]), ""):
+                raise UserError(
+                    f"config: training.{network}.experiments names '{unknown}', which is not among `experiments`: add "
+                    "it there, or leave it out here."
+                )
 
     @property
     def past_frames(self) -> int:
         """Memory frames a sample needs: the most that any network reads."""
         return max((_past_frames(self._structure(network)) for network in self.networks), default=1)
+
+    def takes(self, network: str, experiment: str) -> bool:
+        """Whether a network is trained on an experiment of the config."""
+        return experiment in self._only.get(network, [experiment])
 
     def settings(self, network: str, run: str) -> str:
         """Settings of `fewframes train`: all that the result depends on. `run` is `<experiment>/draw<j>-seed<k>`."""

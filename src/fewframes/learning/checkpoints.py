@@ -28,8 +28,7 @@ class CheckpointFile:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the state (tensors, numbers, texts and containers of them) in place of the one before."""
-        with written_whole(self.path) as aside:
-            torch.save({"fingerprint": self._fingerprint, **state}, aside)
+        save_state(self.path, {"fingerprint": self._fingerprint, **state})
 
     def load(self) -> dict[str, Any] | None:
         """The saved state, on the CPU; nothing where there is none, or one that is damaged or another's."""
@@ -51,3 +50,10 @@ class CheckpointFile:
         folder = self.path.parent
         for file in (self.path, *folder.glob(f".{_NAME}.*"), *folder.glob(f"{BAD_BATCH}*")):
             file.unlink(missing_ok=True)
+
+
+def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
+    """Write what `torch.load` reads, whole; raises `UserError` where the disk is full."""
+    # A file of Python's: of what it writes itself torch does not say why it failed.
+    with written_whole(path) as aside, aside.open("wb") as file:
+        torch.save(dict(state), file)

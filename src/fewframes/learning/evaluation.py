@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +20,19 @@ from torch import Tensor, nn
 
 from fewframes.core import metrics
 from fewframes.core.clips import Folder
-from fewframes.core.device import choose_device
+from fewframes.core.device import announced_device
 from fewframes.core.errors import UserError
-from fewframes.core.files import write_csv, written_whole
+from fewframes.core.files import content_hash, digest, write_csv, written_whole
 from fewframes.core.labels import ClassTable
-from fewframes.core.progress import progress
+from fewframes.core.progress import progress, say
+from fewframes.core.stages import VERSIONS
 from fewframes.learning.augmentation import normalise
 from fewframes.learning.modelfile import load_model
 from fewframes.learning.samples import Sample, SampleReader, read_manifest
 from fewframes.learning.training import run_name, seen_by, use_threads
+
+KEPT = "scored.npz"
+"""What an evaluation counted, in the run's folder: `confusion.npz` is a copy of it, which Snakemake may delete."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ def load_evaluation(
 ) -> Evaluation:
     """What an evaluation needs, its files looked for; raises `UserError` for what does not serve (see `evaluate`)."""
     plan = EvaluationSettings.parse(settings)
-    where = choose_device(device, "evaluation")
+    where = announced_device(device, "evaluation")
     use_threads(threads)
     network = load_model(model, classes).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     samples = seen_by(network, read_manifest(manifest), manifest)
@@ -124,24 +131,61 @@ def evaluate(
     """Score a model on every sample of a manifest; write `confusion.npz`, `metrics.csv`, `groups.csv`, `paths.csv`.
 
     `confusion.npz` holds `clips`, their names `[N]`, and `confusion`, `int64 [N, C, C]`: pixels of each by true
-    (row) and predicted (column) class, those of ignored truth left out. `metrics.csv` has, of the matrices' sum,
-    IoU and accuracy in percent and the true pixels by class, and a last row `mean` over the classes that are a
-    number (its pixels are all); `groups.csv` the same by the class table's groups of classes. A network with several
-    paths is scored on each, every image on all of them: `confusion` is then their sum, scores are the means of the
-    paths' own, and `paths.csv` has mIoU and mAcc of each. Of `threads` see `use_threads`. Raises `UserError` for a
-    model of other classes and for files that do not serve.
+    (row) and predicted (column) class, those of ignored truth left out; beside them, for `fewframes verify`, `totals`,
+    `int64 [P, C, C]` by path through the network, and the content hashes of `model` and `manifest`. `metrics.csv` has,
+    of the matrices' sum, IoU and accuracy in percent and the true pixels by class, and a last row `mean` over the
+    classes that are a number (its pixels are all); `groups.csv` the same by the class table's groups of classes. A
+    network with several paths is scored on each, every image on all of them: `confusion` is then their sum, scores are
+    the means of the paths' own, and `paths.csv` has mIoU and mAcc of each. Of `threads` see `use_threads`. Raises
+    `UserError` for a model of other classes and for files that do not serve.
+
+    What was counted is kept in `scored.npz`: where nothing that decides it has changed, nothing is counted anew.
     """
-    what = load_evaluation(model, manifest, dataset_root, labels_root, classes, settings, device, threads)
+    facts = {"model": content_hash(model), "manifest": content_hash(manifest)}
+    plan = EvaluationSettings.parse(settings)
+    known_by = digest(VERSIONS["evaluate"], facts, asdict(plan), classes.label_digest)
+    kept = Path(out) / KEPT
+    totals = _kept_totals(kept, known_by)
+    if totals is None:
+        what = load_evaluation(model, manifest, dataset_root, labels_root, classes, settings, device, threads)
+        totals = _count(what, classes, kept, {**facts, "known_by": known_by}, f"evaluate {run_name(out)}")
+    else:
+        say(f"evaluate {run_name(out)}: found as it was.")
+    with written_whole(Path(out) / "confusion.npz") as aside:
+        shutil.copyfile(kept, aside)
+    write_scores(out, totals, classes)
+
+
+def _kept_totals(kept: Path, known_by: str) -> NDArray[np.int64] | None:
+    """What was counted before, `[P, C, C]` by path; None where there is nothing, or something else was counted."""
+    try:
+        with np.load(kept, allow_pickle=False) as file:
+            return np.asarray(file["totals"], np.int64) if str(file["known_by"]) == known_by else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _count(
+    what: Evaluation, classes: ClassTable, kept: Path, facts: Mapping[str, str], label: str
+) -> NDArray[np.int64]:
+    """Count the pixels of all samples, and keep them with `facts`; returns the sums over samples, `[P, C, C]`."""
     count, size = len(classes.names), what.plan.size
     confusion = np.zeros((what.paths, len(what.samples), count, count), np.int64)
-    shown = what.predictions(range(what.paths), f"evaluate {run_name(out)}")
+    shown = what.predictions(range(what.paths), label)
     for number, (truth, predicted) in enumerate(shown):
         counted = [resized(ids, size) if size else ids for ids in (truth, *predicted)]
         for path, prediction in enumerate(counted[1:]):
             confusion[path, number] = metrics.confusion_matrix(counted[0], prediction, count)[:, :count]
-    with written_whole(Path(out) / "confusion.npz") as aside:
-        np.savez_compressed(aside, clips=np.array([s.clip for s in what.samples]), confusion=confusion.sum(axis=0))
     totals = confusion.sum(axis=1)
+    clips = np.array([s.clip for s in what.samples])
+    told = {name: np.array(value) for name, value in facts.items()}
+    with written_whole(kept) as aside:
+        np.savez_compressed(aside, clips=clips, confusion=confusion.sum(axis=0), totals=totals, **told)  # type: ignore[arg-type]
+    return totals
+
+
+def write_scores(out: str | Path, totals: NDArray[np.int64], classes: ClassTable) -> None:
+    """Write `metrics.csv`, `groups.csv` and `paths.csv`, which follow from `totals`, `[P, C, C]`, alone."""
     write_metrics(Path(out) / "metrics.csv", totals, classes)
     write_group_metrics(Path(out) / "groups.csv", totals, classes)
     write_csv(Path(out) / "paths.csv", ("path", "miou", "macc"), [_path_row(*each) for each in enumerate(totals)])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +67,24 @@ class Journal:
 
     def open_board(self, folder: Path) -> None:
         """Have the curves go to TensorBoard's files in a folder too, in place of what iterations after these left."""
-        from tensorboardX import SummaryWriter  # takes a while, and evaluation needs none
+        # Takes a while, and evaluation needs none. Not its SummaryWriter: that one's thread dies of a full disk, and
+        # whoever has more to tell then waits for it for ever.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
         if not self.done and folder.exists():
             shutil.rmtree(folder)
-        # Its own names count seconds, of which two processes may share one.
-        suffix = f".{self.done:08}"
-        self._board = SummaryWriter(str(folder), purge_step=self.done + 1, filename_suffix=suffix)
+        with self._curves():
+            folder.mkdir(parents=True, exist_ok=True)
+            # Its own names count seconds, of which two processes may share one.
+            self._board = EventsWriter(str(folder / "events"), f".{self.done:08}")
+        self._tell(self.done + 1, session_log=SessionLog(status=SessionLog.START))
 
     def close(self) -> None:
         """Flush what TensorBoard reads."""
-        if self._board:
-            self._board.close()
+        with self._curves():
+            if self._board:
+                self._board.close()
 
     def add(self, loss: float, pixels: Tensor) -> None:
         """Note an iteration: its loss, and some pixels by true and predicted class, `int64 [C, C]`."""
@@ -117,8 +124,27 @@ class Journal:
             "lr": self._plan.rate_at(self.done - 1),
             "miou": 100 * self._mious[-1],
         }
+        from tensorboardX.summary import scalar
+
         for name, value in points.items():
-            self._board.add_scalar(f"train/{name}", value, self.done)
+            self._tell(self.done, summary=scalar(f"train/{name}", value))
+
+    def _tell(self, step: int, **what: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        with self._curves():
+            if self._board:
+                self._board.write_event(Event(step=step, wall_time=time.time(), **what))
+                self._board.flush()
+
+    @contextlib.contextmanager
+    def _curves(self) -> Iterator[None]:
+        """Go on without curves where their disk is full: no result depends on them."""
+        try:
+            yield
+        except OSError as error:
+            self._board = None
+            say(f"train {self._name}: no more curves for TensorBoard ({error.strerror}).")
 
     def _say(self, now: float) -> None:
         pace = (self.done - self._first) / (now - self._began)

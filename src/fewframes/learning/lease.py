@@ -14,7 +14,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,20 +103,46 @@ def lease(folder: str | Path, beat: float = 5.0) -> Iterator[Lease]:
         held.give_back()
 
 
+def trained_into(folders: Iterable[str | Path], beat: float = 5.0) -> list[Path]:
+    """Those of the folders that a living process holds the lease of; looking takes three beats where one is elsewhere.
+
+    A lease whose holder cannot be asked is watched; all such are watched at once. `beat` is what the holders hold to.
+    """
+    left = {path: content for f in folders if (content := _content(path := Path(f) / _NAME)) is not None}
+    here = {path for path, content in left.items() if _holder(content).get("place") == _place()}
+    alive = {path for path in here if _runs(_holder(left[path])["pid"])}
+    if elsewhere := left.keys() - here:
+        say(f"{len(elsewhere)} leases are of other machines: watching for {_BEATS * beat:.0f} s whether they live.")
+        time.sleep(_BEATS * beat)
+        alive |= {path for path in elsewhere if _content(path) not in (None, left[path])}
+    return [path.parent for path in sorted(alive)]
+
+
 def _take(path: Path, beat: float) -> Lease:
     token = secrets.token_hex(8)
     while True:
         with contextlib.suppress(FileExistsError):
-            return Lease(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), token)
+            return _made(path, path, token)
         left = _content(path)
         if left is None or not _is_dead(path, left, beat):
             continue  # its holder has just given it back
         aside = path.with_name(f".{_NAME}.{token}")
-        held = Lease(path, os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), token)
+        held = _made(path, aside, token)
         aside.replace(path)
         time.sleep(_SETTLE)
         held.check()
         return held
+
+
+def _made(path: Path, place: Path, token: str) -> Lease:
+    """A lease for `path` in a new file at `place`, which is gone again where the disk is full."""
+    handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return Lease(path, handle, token)
+    except OSError:
+        os.close(handle)
+        place.unlink()
+        raise
 
 
 def _is_dead(path: Path, left: bytes, beat: float) -> bool:

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from fewframes.core.device import choose_device
+from fewframes.core.device import announced_device
 from fewframes.core.errors import UserError
 from fewframes.core.files import content_hash, write_text, written_whole
 from fewframes.core.images import image_size, read_image
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress, say
+from fewframes.core.videos import open_video
 from fewframes.datasets.frames import VIDEOS, counted, frame_count, frame_names
 from fewframes.learning.evaluation import EvaluationSettings, predict, resized
 from fewframes.learning.modelfile import load_model
@@ -68,7 +69,7 @@ def predict_clip(
     replaced, and nothing else.
     """
     plan = EvaluationSettings.parse(settings)
-    where = choose_device(device, "prediction")
+    where = announced_device(device, "prediction")
     use_threads(threads)
     network = load_model(model, classes).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     footage = open_footage(Path(clip))
@@ -172,14 +173,14 @@ class Footage:
         if self.files:
             yield from ((name, read_image(path)) for name, path in zip(self.names, self.files, strict=True))
             return
-        capture = _opened(self.path)
+        capture = open_video(self.path)
         seen = 0
         try:
             while capture.grab():
                 whole, frame = capture.retrieve()
                 if not whole or frame.shape[:2] != self.size:
                     raise UserError(f"{self.path} is damaged at frame {seen}: {_MEND}.")
-                yield f"{seen:06d}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                yield f"{seen:06d}", np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
                 seen += 1
         finally:
             capture.release()
@@ -216,15 +217,11 @@ def open_footage(path: Path) -> Footage:
     if not path.is_file() or path.suffix.lower() not in VIDEOS:
         raise UserError(f"{path} is no folder of pictures and no video ({', '.join(VIDEOS)}): correct or convert it.")
     count = frame_count(path)
-    capture = _opened(path)
+    capture = open_video(path)
     size = (int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)))
     fps = capture.get(cv2.CAP_PROP_FPS)
     capture.release()
     return Footage(path, [f"{number:06d}" for number in range(count)], size, fps=fps if fps > 0 else None)
-
-
-def _opened(video: Path) -> Any:
-    return cv2.VideoCapture(os.path.abspath(video), cv2.CAP_FFMPEG)
 
 
 def _predictions(

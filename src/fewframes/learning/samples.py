@@ -7,7 +7,7 @@ slot), never from a running state: batch 17,000 is the same whether the training
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from fewframes.core.clips import Folder
 from fewframes.core.errors import UserError
-from fewframes.core.files import ContentHashes, read_csv
+from fewframes.core.files import ContentHashes, is_there, read_csv
 from fewframes.core.images import image_size, read_image, read_label
-from fewframes.core.labelfile import Layer, read_fingerprints, read_label_layer
+from fewframes.core.labelfile import Layer, made_layers, read_label_layer
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.experiments.manifests import sample_fingerprint
 from fewframes.learning.augmentation import Batch, Recipe
@@ -141,28 +141,32 @@ class SampleReader:
             paths.update({self._dataset_root / p: None for p in (*sample.memory, sample.image)})
             paths[self._label_path(sample)] = None
         for path in paths:
-            if not path.is_file():
+            if not is_there(path):
                 raise UserError(
                     f"{path} is named in the manifest and does not exist: restore it, or have the dataset looked at "
                     "anew by `snakemake --forcerun prepare plan`."
                 )
         if hashes is None:
             return
-        read_once = functools.cache(read_fingerprints)
+        offsets: dict[Path, set[int]] = {}
         for sample in samples:
-            if self._fingerprint(sample, hashes, read_once) != sample.fingerprint:
+            if sample.in_label_file:
+                offsets.setdefault(self._label_path(sample), set()).add(sample.offset)
+        made = {path: made_layers(path, wanted) for path, wanted in offsets.items()}
+        for sample in samples:
+            if self._fingerprint(sample, hashes, made) != sample.fingerprint:
                 raise UserError(
                     f"{self._dataset_root / sample.image}, a frame before it or its label {self._label_path(sample)} "
                     "has changed since the manifest was written: run `snakemake` again."
                 )
 
     def _fingerprint(
-        self, sample: Sample, hashes: ContentHashes, layers_of: Callable[[Path], dict[int, tuple[str, str]]]
+        self, sample: Sample, hashes: ContentHashes, made: Mapping[Path, Mapping[int, tuple[str, str]]]
     ) -> str:
         """What a manifest written now would say of the sample."""
         path = self._label_path(sample)
         if sample.in_label_file:
-            known_by, _ = layers_of(path).get(sample.offset, ("", ""))
+            known_by, _ = made[path][sample.offset]
         elif sample.source.startswith(_CORRECTED):
             known_by = Layer(self.label(sample), "").checksum
         else:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fewframes.core.errors import UserError
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.team import Team, share_norms
+from fewframes.core.trust import refuse_others
 from fewframes.learning.distillation import Teacher
 from fewframes.learning.journal import counted
 from fewframes.learning.losses import total_loss
@@ -45,6 +46,7 @@ class Stepper:
         self._optimiser = _optimiser(network, plan)
         self._teacher = Teacher(plan.teacher, classes, network, frames, where) if plan.teacher else None
         if plan.compile:
+            _check_compiled()
             network.compile()
 
     def state(self) -> dict[str, Any]:
@@ -114,6 +116,14 @@ def seed_torch(seed: int, iteration: int, rank: int = 0) -> None:
     """Set torch's generator to what it is in an iteration, in one process of a team."""
     key = (seed, _STEP, iteration, rank) if rank else (seed, _STEP, iteration)
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+
+def _check_compiled() -> None:
+    """Raise `UserError` where others can put compiled code in the place of ours: PyTorch keeps and runs it there."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir  # takes a while, and few trainings compile
+
+    mend = "remove it, or name a folder of your own in the environment variable TORCHINDUCTOR_CACHE_DIR"
+    refuse_others(cache_dir(), "compiled code", mend)
 
 
 def _weights(targets: Sequence[Tensor], plan: TrainingSettings, team: Team) -> list[float]:

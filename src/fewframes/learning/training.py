@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from fewframes.core.clips import Folder
 from fewframes.core.device import choose_device, device_name
 from fewframes.core.errors import UserError
-from fewframes.core.files import ContentHashes, content_hash, digest, write_text, written_whole
+from fewframes.core.files import ContentHashes, content_hash, digest, write_text
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import say
 from fewframes.core.stages import VERSIONS
 from fewframes.core.team import Team, gathered
 from fewframes.learning.augmentation import recipe
-from fewframes.learning.checkpoints import BAD_BATCH, CheckpointFile
+from fewframes.learning.checkpoints import BAD_BATCH, CheckpointFile, save_state
 from fewframes.learning.feeding import feed
 from fewframes.learning.journal import Journal
 from fewframes.learning.lease import lease
@@ -198,15 +198,16 @@ def _finish(job: _Job, network: nn.Module, journal: Journal, fingerprint: str, s
     if journal.absent():
         say(f"Training labels seem to have no pixel of {', '.join(journal.absent())}: the network cannot know them.")
     journal.write(job.out / "log.csv")
-    write_text(job.out / "training.json", json.dumps(facts, indent=2) + "\n")
     save_model(job.out / "model.safetensors", network, job.plan.network, job.classes)
+    # Last, since it says that all is there (`_finished`).
+    facts["model"] = content_hash(job.out / "model.safetensors")
+    write_text(job.out / "training.json", json.dumps(facts, indent=2) + "\n")
 
 
 def _kept(folder: Path, team: Team, frames: Tensor, labels: Tensor, names: Sequence[str]) -> Path:
     """Keep this process's part of a batch, for whoever looks into it."""
     path = folder / f"{BAD_BATCH}{team.rank}.pt"
-    with written_whole(path) as aside:
-        torch.save({"frames": frames.cpu(), "labels": labels.cpu(), "images": list(names)}, aside)
+    save_state(path, {"frames": frames.cpu(), "labels": labels.cpu(), "images": list(names)})
     return path
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fewframes.core.files import read_csv
 from fewframes.labelling.policycurve import CURVE_COLUMNS
 from fewframes.labelling.signals import COLUMNS, SIGNALS
-from fewframes.reporting.figures import STYLES, saved_figure
+from fewframes.reporting.figures.style import FAINT, METHODS, saved_figure
 
 _DISTANCE = "distance (frames)"
 """Drawn as a signal too: labels get worse on their way, so that one which tells no more than this tells little."""
@@ -98,7 +98,7 @@ def _number(value: float) -> str:
 
 def _styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker by method, in the order in which they come, as in the figure of quality."""
-    looks = list(STYLES.values())
+    looks = METHODS
     return {method: looks[i % len(looks)][:2] for i, method in enumerate(dict.fromkeys(methods))}
 
 
@@ -171,13 +171,13 @@ def _draw_curves(
     if not by_bin.lines:
         for axes in (by_bin, by_coverage):
             axes.set(xticks=[], yticks=[])
-            axes.text(0.5, 0.5, "no method here has a confidence", transform=axes.transAxes, ha="center", color="0.35")
+            axes.text(0.5, 0.5, "no method here has a confidence", transform=axes.transAxes, ha="center", color=FAINT)
         return
     # Below it a pixel is better left unclaimed.
     by_bin.axhline(50, color="0.6", linewidth=0.8, zorder=0)
     present = {row["source"] for row in rows}
     names = {"cycle": "by cycle", "truth": "by dense truth"}
     handles = [
-        Line2D([], [], color="0.35", linestyle=_LINES[s], linewidth=1, label=names[s]) for s in names if s in present
+        Line2D([], [], color=FAINT, linestyle=_LINES[s], linewidth=1, label=names[s]) for s in names if s in present
     ]
     by_bin.legend(handles=handles, loc="lower right")

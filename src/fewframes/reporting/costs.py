@@ -18,6 +18,7 @@ from fewframes.reporting.statistics import Grid
 _PAID = {
     "fine": "fine",
     "pseudo": "fine",
+    "filled": "fine",
     "corrected-pseudo": "fine",
     "coarse": "coarse",
     "refined": "coarse",
@@ -68,20 +69,23 @@ def manifest_cost(path: Path, corrected: Mapping[tuple[str, int, str], Corrected
 
     Raises `UserError` where it names a label source that nobody can price.
     """
+    rows = read_csv(path, ("clip", "offset", "source"))
     frames: dict[str, set[str]] = {"fine": set(), "coarse": set()}
     samples: Counter[str] = Counter()
     review = 0.0
-    for row in read_csv(path, ("clip", "offset", "source")):
-        kind = row["source"].partition(":")[0]
+    # Source by source: a paper's grid has a million rows, and few sources.
+    for source, count in Counter(row["source"] for row in rows).items():
+        kind = source.partition(":")[0]
         if kind not in _PAID:
-            raise UserError(f"{path} names the label source '{row['source']}': it must be one of {', '.join(_PAID)}.")
-        frames[_PAID[kind]].add(row["clip"])
-        samples[kind] += 1
+            raise UserError(f"{path} names the label source '{source}': it must be one of {', '.join(_PAID)}.")
+        samples[kind] += count
+        mine = [row for row in rows if row["source"] == source]
+        frames[_PAID[kind]].update(row["clip"] for row in mine)
         if kind.startswith("corrected-"):
-            label = (row["clip"], int(row["offset"]), kind.removeprefix("corrected-"))
-            if label not in corrected:
-                raise UserError(f"{path} names a corrected label of {label[0]} that is gone: run `snakemake` again.")
-            review += corrected[label].minutes
+            labels = [(row["clip"], int(row["offset"]), kind.removeprefix("corrected-")) for row in mine]
+            if gone := [label for label in labels if label not in corrected]:
+                raise UserError(f"{path} names a corrected label of {gone[0][0]} that is gone: run `snakemake` again.")
+            review += sum(corrected[label].minutes for label in labels)
     manual = sum(samples[kind] for kind in _MANUAL)
     return Cost(len(frames["fine"]), len(frames["coarse"]), samples.total(), manual, review)
 

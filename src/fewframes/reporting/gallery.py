@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from fewframes.core.metrics import claimed, confusion_matrix, iou_per_class, mea
 from fewframes.core.progress import progress
 from fewframes.labelling.methods import made_at_random
 from fewframes.labelling.propagation.frames import read_frame
-from fewframes.reporting.figures import CONFIDENCE_COLOURS, confidence_overlay, ids_seen, overlay
+from fewframes.reporting.figures.sheets import CONFIDENCE_COLOURS, confidence_overlay, ids_seen, overlay
 from fewframes.reporting.marks import MEANINGLESS
 from fewframes.reporting.pictures import NOTHING_TO_SHOW, labels_by_clip
 
@@ -73,6 +73,17 @@ figure { margin: 0; flex: 1 1 10rem; max-width: 20rem; display: grid; gap: .15re
 img { display: block; width: 100%; height: auto; }
 figcaption { grid-column: 1 / -1; font-size: .85rem; font-variant-numeric: tabular-nums; }
 """
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Some cards of a gallery, as HTML, of how `many` it has, with its legend; `marked`: its labels mean nothing."""
+
+    title: str
+    cards: Sequence[str]
+    many: int
+    legend: str
+    marked: bool
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,25 @@ def write_gallery(
         cards="\n".join(drawn),
     )
     write_text(out, page)
+
+
+def read_gallery(path: Path, most: int) -> Excerpt:
+    """At most so many cards of a gallery that `write_gallery` wrote, evenly from its first to its last.
+
+    Raises `UserError` where it is none.
+    """
+    try:
+        page = path.read_text(encoding="utf-8")
+        title, legend = (
+            page[page.index(start) + len(start) : page.index(end)]
+            for start, end in (("<title>", "</title>"), ('<ul class="legend"', "</header>"))
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no gallery of labels ({error}): make it again with `snakemake`.") from error
+    cards = [f"<article{card.partition('</article>')[0]}</article>" for card in page.split("<article")[1:]]
+    places = sorted({round(i * (len(cards) - 1) / max(1, most - 1)) for i in range(most)}) if cards else []
+    marked = '<p class="banner">' in page
+    return Excerpt(html.unescape(title), [cards[i] for i in places], len(cards), f'<ul class="legend"{legend}', marked)
 
 
 def _rank(clip: Clip, files: Mapping[int, Path]) -> _Ranked:

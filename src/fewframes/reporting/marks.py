@@ -8,7 +8,7 @@ from typing import Any
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
-from fewframes.labelling.methods import made_at_random
+from fewframes.labelling.methods import RANDOM_WEIGHTS, made_at_random
 from fewframes.reporting.statistics import Grid
 
 MEANINGLESS = "Random weights: a network that was never trained made these labels, and they mean nothing."
@@ -35,7 +35,12 @@ def _experiment_on_random_labels(grid: Grid) -> str:
     for experiment in grid.experiments:
         for draw in grid.draws_of(experiment):
             manifest: Path = grid.results / "manifests" / experiment / f"draw{draw}.csv"
-            rows = read_csv(manifest, ("label",)) if manifest.is_file() else []
-            if any(made_at_random(PurePath(row["label"])) for row in rows):
+            # The paper's manifests have a million rows: where the folder is not even named, none is looked at.
+            if not manifest.is_file() or RANDOM_WEIGHTS.encode() not in manifest.read_bytes():
+                continue
+            rows = read_csv(manifest, ("label",))
+            # Folder by folder: a paper's grid has a million labels, in few of them.
+            folders = {row["label"].rpartition("/")[0] for row in rows}
+            if any(made_at_random(PurePath(folder, "label")) for folder in folders):
                 return experiment
     return ""

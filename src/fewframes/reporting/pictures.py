@@ -1,4 +1,4 @@
-"""Pictures of labels: an annotated frame with its pseudo-labels, coarse labels beside refined and fine ones."""
+"""Pictures of labels: fine and coarse annotations, an annotated frame with its pseudo-labels, refined labels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 from fewframes.core.clips import Clip, Folder
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
+from fewframes.core.images import read_label
 from fewframes.core.labelfile import read_layer
 from fewframes.core.labels import ClassTable
 from fewframes.labelling.methods import made_at_random
 from fewframes.labelling.propagation.frames import read_frame
 from fewframes.labelling.refinement.onebyone import read_of_size
 from fewframes.labelling.refinementquality import labels_of
-from fewframes.reporting.figures import Picture, write_contact_sheet
+from fewframes.reporting.figures.sheets import Picture, write_contact_sheet
 from fewframes.reporting.marks import MEANINGLESS
 
 _ROWS = 4
@@ -26,6 +27,42 @@ _FRACTIONS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """Offsets shown, as shares of how far the labels reach: the paper's figure 2 with a step between."""
 
 NOTHING_TO_SHOW = "No clip has propagated labels to show: name an experiment that uses them, or measure quality."
+
+
+def write_annotation_sheet(
+    clips: Iterable[Clip], root: Folder, classes: ClassTable, out: Path, note: str, only: Sequence[str] = ()
+) -> None:
+    """Images with their fine and coarse annotations, and the minutes that one takes (the paper's figure 1).
+
+    Written as `<out>.png` and `.pdf`. `only` are ids of the clips to show, in that order; without, a few are shown, of
+    those with both annotations where there are any. Raises `UserError` where one of them, or every clip, has none.
+    """
+    annotated = {clip.id: clip for clip in clips if clip.fine or clip.coarse}
+    if absent := [id_ for id_ in only if id_ not in annotated]:
+        raise UserError(f"Clip '{absent[0]}' has no annotation: name an annotated clip of index.csv.")
+    if not annotated:
+        raise UserError("No clip is annotated: correct dataset.root in the config.")
+    training = [clip for clip in annotated.values() if clip.split.startswith("train")] or list(annotated.values())
+    both = [clip for clip in training if clip.fine and clip.coarse]
+    rows = []
+    for clip in [annotated[id_] for id_ in only] or _spread(both or training):
+        labels = {
+            kind: classes.to_train_ids(read_label(root / path), root / path)
+            for kind, path in (("fine", clip.fine), ("coarse", clip.coarse))
+            if path
+        }
+        # Read for each, so that a label of another size is named.
+        pictures = [
+            Picture(_annotation(kind, classes), read_frame(root / clip.image, label.shape), label)
+            for kind, label in labels.items()
+        ]
+        rows.append((clip.id, [Picture("image", pictures[0].image), *pictures]))
+    write_contact_sheet(rows, classes, out, note)
+
+
+def _annotation(kind: str, classes: ClassTable) -> str:
+    minutes = classes.minutes.get(kind)
+    return f"{kind} annotation" if minutes is None else f"{kind} annotation ({minutes:g} minutes)"
 
 
 def write_propagation_sheet(

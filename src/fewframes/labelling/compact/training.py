@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from fewframes.core.errors import UserError
-from fewframes.core.files import write_text
+from fewframes.core.files import write_text, written_whole
 from fewframes.core.progress import say
 from fewframes.core.team import Team, gathered
 from fewframes.labelling.compact.sources import Sources
@@ -209,10 +209,9 @@ def _save(
     averaged: _Averaged,
     curve: list[str],
 ) -> None:
-    partial = folder / "state.pt.partial"
     state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "averaged": averaged.state}
-    torch.save({"iteration": done, "curve": curve, **state}, partial)
-    partial.replace(folder / "state.pt")
+    with written_whole(folder / "state.pt") as aside, aside.open("wb") as file:
+        torch.save({"iteration": done, "curve": curve, **state}, file)
     write_text(folder / "curve.csv", "\n".join(curve) + "\n")
 
 

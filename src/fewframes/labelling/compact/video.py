@@ -132,7 +132,7 @@ class VideoTask:
         """The encoder's own loss, from the first frame to the second and to the last."""
         total = []
         for level in levels[-2:]:
-            if level.shape[-1] > 32:  # a thousand places suffice
+            if level.shape[-1] > 48:  # two thousand places suffice
                 continue
             for t in {1, level.shape[1] - 1}:
                 total.append(losses.matching_loss(level[:, 0], level[:, t], pieces[:, 0], pieces[:, t], 0.15))

@@ -22,7 +22,15 @@ from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.images import read_instances, read_label
-from fewframes.core.labelfile import Layer, PackedLayer, pack, read_fingerprints, read_layer, write_label_file
+from fewframes.core.labelfile import (
+    Layer,
+    PackedLayer,
+    made_layers,
+    pack,
+    read_fingerprints,
+    read_layer,
+    write_label_file,
+)
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.progress import progress, say
 from fewframes.core.stages import VERSIONS
@@ -67,7 +75,7 @@ def propagate_shard(
     rows: list[tuple[str, int, str, str, str]] = []
     try:
         for job in progress(work.finished(jobs), f"propagate {method} {shard.stem}", len(clips)):
-            present = read_fingerprints(job.file)
+            present = made_layers(job.file, job.wanted)
             name = job.file.relative_to(results).as_posix()
             rows += [(job.clip.id, offset, name, *present[offset]) for offset in job.wanted]
     finally:

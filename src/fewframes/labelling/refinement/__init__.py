@@ -11,10 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.labels import ClassTable
-from fewframes.labelling.methods import method_module
+from fewframes.labelling.methods import check_method, method_module
 
 METHODS = ("sam_points", "sam_points_guarded", "sam_box", "automask", "grabcut", "none")
 """Known methods; each is a module of this room with a function `build(settings, classes, housekeeping)`."""
+
+ALL_CLASSES = "_all"
+"""How the name of a method's variant ends that refines every class, whatever its settings say of `classes`."""
+
+VARIANTS = tuple(method + ALL_CLASSES for method in ("sam_points", "sam_points_guarded", "sam_box", "grabcut"))
+"""Variants of methods that else refine the class table's `refined` classes: so both serve in one study."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,17 @@ class Refiner(Protocol):
 def build_refiner(
     method: str, settings: Mapping[str, Any], classes: ClassTable, housekeeping: Mapping[str, Any] | None = None
 ) -> Refiner:
-    """The refiner of that name; raises `UserError` for an unknown method, setting or value.
+    """The refiner of that name, a method or a variant; raises `UserError` for an unknown method, setting or value.
 
     `housekeeping` are settings that change how it runs, never what comes out.
     """
-    refiner: Refiner = method_module("refinement", method, METHODS).build(settings, classes, housekeeping or {})
+    check_method("refinement", method, (*METHODS, *VARIANTS))
+    chosen = {**settings, "classes": "all"} if method in VARIANTS else settings
+    module = method_module("refinement", method_of(method), METHODS)
+    refiner: Refiner = module.build(chosen, classes, housekeeping or {})
     return refiner
+
+
+def method_of(name: str) -> str:
+    """The method whose module and settings a method or variant of that name has."""
+    return name.removesuffix(ALL_CLASSES)

@@ -16,7 +16,7 @@ from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.images import read_instances, read_label
-from fewframes.core.labelfile import Layer, read_fingerprints, write_label_file
+from fewframes.core.labelfile import Layer, made_layers, read_fingerprints, write_label_file
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress, say
 from fewframes.core.stages import VERSIONS
@@ -58,7 +58,7 @@ def refine_shard(
         for job in progress(
             _finished(jobs, refiner, root, classes, counts), f"refine {method} {shard.stem}", len(clips)
         ):
-            fingerprint, checksum = read_fingerprints(job.file)[0]
+            fingerprint, checksum = made_layers(job.file, (0,))[0]
             rows.append((job.clip.id, 0, job.file.relative_to(results).as_posix(), fingerprint, checksum))
     finally:
         hashes.save()

@@ -1,7 +1,7 @@
 """Objects grown out of their coarse polygons by GrabCut, one at a time, without weights.
 
 Coarse polygons lie inside their objects and leave the outlines unlabelled. For each object of the classes that
-are refined (`ClassTable.refined`), GrabCut (Rother et al., SIGGRAPH 2004, in OpenCV's implementation) looks for
+are refined (`ClassTable.refined`, or all), GrabCut (Rother et al., SIGGRAPH 2004, in OpenCV's implementation) looks for
 the outline in the unlabelled pixels within `reach` of its polygon. The polygon itself is surely the object, and
 all that bears another label surely not: what an annotator drew is never overwritten. (Letting GrabCut give up
 the polygon's rim, or take stuff, was tried on simulated coarse labels of CamVid and made them worse.) Of the
@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fewframes.core.errors import UserError
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.labelling.methods import at_least, parse_settings
 from fewframes.labelling.refinement import Refined
@@ -40,12 +41,14 @@ class GrabCutSettings:
     """Settings of `grabcut`.
 
     `reach`: how far outside its polygon an object may extend, as a share of the image's height. `max_growth`:
-    the largest plausible ratio of an object's area to its polygon's. `iterations`: of GrabCut.
+    the largest plausible ratio of an object's area to its polygon's. `iterations`: of GrabCut. `classes`: whose
+    objects are refined, `refined` for `ClassTable.refined` or `all`.
     """
 
     reach: float = 0.03
     max_growth: float = 8.0
     iterations: int = 1
+    classes: str = "refined"
 
 
 class GrabCutRefiner(OneByOne):
@@ -55,13 +58,18 @@ class GrabCutRefiner(OneByOne):
         at_least(_NAME, "reach", settings.reach, 0.0)
         at_least(_NAME, "max_growth", settings.max_growth, 1.0)
         at_least(_NAME, "iterations", settings.iterations, 1)
+        if settings.classes not in ("refined", "all"):
+            raise UserError(f"The setting 'classes' of {_NAME} is '{settings.classes}': choose refined or all.")
         self._settings = settings
         self._train_ids = train_ids
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All settings, defaults too."""
-        return asdict(self._settings)
+        """All settings, defaults too, but for `classes` where it is usual: labels are older than that setting."""
+        told = asdict(self._settings)
+        if self._settings.classes == "refined":
+            del told["classes"]
+        return told
 
     def refine(
         self, image: NDArray[np.uint8], coarse: NDArray[np.uint8], instances: NDArray[np.int32] | None
@@ -109,4 +117,6 @@ class GrabCutRefiner(OneByOne):
 
 def build(settings: Mapping[str, Any], classes: ClassTable, _housekeeping: Mapping[str, Any]) -> GrabCutRefiner:
     """The refiner `grabcut`."""
-    return GrabCutRefiner(parse_settings(GrabCutSettings, settings, _NAME), classes.refined_train_ids)
+    chosen = parse_settings(GrabCutSettings, settings, _NAME)
+    train_ids = tuple(range(len(classes.trained))) if chosen.classes == "all" else classes.refined_train_ids
+    return GrabCutRefiner(chosen, train_ids)

@@ -1,0 +1,65 @@
+"""Mending: broken pieces are put aside, so that the same `snakemake` command makes just these again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewframes.core.errors import UserError
+from fewframes.doctor.report import Group, plural
+from fewframes.keeping.printed import inspect_tables
+from fewframes.keeping.running import refuse_while_running
+from fewframes.keeping.trained import rescore
+from fewframes.keeping.verifying import Verified, sound
+
+PUT_ASIDE = "put-aside"
+"""The folder, below a dataset's results, of what was broken; `prune` removes it."""
+
+
+def mend(verified: Verified) -> str:
+    """Put the broken files of the results aside and write scores anew; returns what was done and what to do next.
+
+    A file goes to the same place below `put-aside`, in place of one put there before. Scores are written from
+    confusion matrices that are whole, byte for byte as the evaluation wrote them. Files of the dataset and weights are
+    left alone: nobody but their owner has others. Raises `UserError` where a file cannot be moved, and where somebody
+    is at work on the results.
+    """
+    it = verified.inspection
+    refuse_while_running(it.results)
+    rescored = list(it.rescored)
+    for run in rescored:
+        rescore(it, run, run)
+    if rescored:
+        it.rescored.clear()
+        inspect_tables(it, sound(it), Group("Tables"))  # now that it can be told
+    there = [file for file in it.broken if file.is_file() or file.is_symlink()]
+    for file in there:
+        _put_aside(file, it.results)
+    lines = []
+    if there:
+        lines.append(f"{plural(len(there), 'file')} put aside in {it.results / PUT_ASIDE}.")
+    if models := sum(file.name == "model.safetensors" for file in it.broken):
+        lines.append(f"{plural(models, 'model')} must be trained again.")
+    if rescored:
+        lines.append(f"Scores of {plural(len(rescored), 'run')} written anew.")
+    if it.broken or rescored:
+        lines.append(f"Now run your `snakemake` command again, such as: {_command(verified.config)}")
+        lines.append("It makes just what is missing, and what rests on it; then verify again.")
+    elif verified.report.exit_code:
+        lines.append("Nothing of this can be mended from here: see the arrows above.")
+    return "\n".join(lines) or "Nothing to mend."
+
+
+def _put_aside(file: Path, results: Path) -> None:
+    target = results / PUT_ASIDE / file.relative_to(results)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"{file} cannot be put aside ({error.strerror}): mend the permissions of its folder."
+        ) from error
+
+
+def _command(config: Path) -> str:
+    named = "" if config == Path("config.yaml") else f" --configfile {config}"
+    return f"snakemake --cores all{named}"
