@@ -11,7 +11,7 @@ CORES ?= 2
 # The system's python3, also where .venv is active.
 PYTHON := $(shell type -aP python3 | grep -v '^$(CURDIR)/.venv/' | head -n 1)
 
-.PHONY: demo test quick lint lock bench clean
+.PHONY: demo paper-toy claims-toy test quick soak lint lock bench clean
 
 .venv/.ready: envs/requirements.lock pyproject.toml
 	$(PYTHON) -m pip install --quiet --target .tools --upgrade uv==$(UV_VERSION)
@@ -30,10 +30,25 @@ PYTHON := $(shell type -aP python3 | grep -v '^$(CURDIR)/.venv/' | head -n 1)
 DEMO := results/toycity
 demo: .venv/.ready
 	snakemake --cores $(CORES) --quiet host rules reason
-	@test -f $(DEMO)/report.html && test -z "$$(find $(DEMO)/tables $(DEMO)/figures $(DEMO)/quality -newer $(DEMO)/report.html)" \
-		|| snakemake --quiet all --report $(DEMO)/report.html
+	@test -f $(DEMO)/snakemake-report.html && test -z "$$(find $(DEMO)/tables $(DEMO)/figures $(DEMO)/quality -newer $(DEMO)/snakemake-report.html)" \
+		|| snakemake --quiet all --report $(DEMO)/snakemake-report.html
 	@echo; cat $(DEMO)/tables/table1.md; echo; cat $(DEMO)/tables/table3.md; echo
 	@echo "Report: $(DEMO)/report.html   Tables: $(DEMO)/tables/   Pictures: $(DEMO)/figures/"
+
+# Every table and figure of the paper, small, on toy city in both layouts.
+paper-toy: .venv/.ready
+	for layout in cityscapes idd; do \
+		snakemake --cores $(CORES) --quiet host rules reason --configfile workflow/configs/paper-toy-$$layout.yaml || exit 1; \
+	done
+	@echo "Reports: results/toycity-paper/report.html results/toycity-idd-paper/report.html"
+
+# Whether the statistics tell toy city's variety on from off: the last line says so, and the exit code.
+CONTROLS := workflow/configs/claims-toy-varied.yaml workflow/configs/claims-toy-alike.yaml
+claims-toy: .venv/.ready
+	for config in $(CONTROLS); do \
+		snakemake --cores $(CORES) --quiet host rules reason --configfile $$config -- tables || exit 1; \
+	done
+	python workflow/controls/check.py $(CONTROLS)
 
 # The cross-check is named, so that it cannot be skipped for want of it.
 test: lint .venv-crosscheck/.ready
@@ -42,6 +57,11 @@ test: lint .venv-crosscheck/.ready
 # The tests that take seconds.
 quick: .venv/.ready
 	python -m pytest -n $(CORES) -m "not slow"
+
+# The tests that take an hour: kills at random moments, and the demo on a Slurm cluster of this machine. The last lines
+# are their figures.
+soak: .venv/.ready
+	python tests/soak/soak.py
 
 lint: .venv/.ready
 	ruff check .
@@ -63,4 +83,4 @@ bench: .venv/.ready
 	for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
 
 clean:
-	rm -rf .venv .venv-crosscheck .tools .snakemake data/toycity data/toycity-truth results/toycity
+	rm -rf .venv .venv-crosscheck .tools .snakemake data/toycity data/toycity-* results/toycity results/toycity-*

@@ -53,8 +53,10 @@ class Linker:
         os.link(source, path)
 
 
-def write_tree(root: Path, share: float) -> None:
-    models = root.parent / "models"
+def write_tree(
+    root: Path, share: float, train: dict[str, int] = TRAIN, val: dict[str, int] = VAL, extra: int = EXTRA
+) -> None:
+    models = root.parent / f"models-{root.name}"
     models.mkdir()
     rng = np.random.default_rng(0)
     blocks = rng.integers(7, 34, (16, 32)).astype(np.uint8)
@@ -72,7 +74,7 @@ def write_tree(root: Path, share: float) -> None:
         label(f"{name}_labelIds.png")
         instances(f"{name}_instanceIds.png")
 
-    for split, cities in (("train", TRAIN), ("val", VAL)):
+    for split, cities in (("train", train), ("val", val)):
         for city, count in cities.items():
             for clip in range(round(count * share)):
                 sequence, key = (0, 19 + 40 * clip) if city in LONG else (clip, 19)
@@ -83,7 +85,7 @@ def write_tree(root: Path, share: float) -> None:
                 frame(f"{folder('leftImg8bit', split, city)}/{stem}_leftImg8bit.png")
                 annotate("gtFine", split, city, stem)
                 annotate("gtCoarse", split, city, stem)
-    for number in range(round(EXTRA * share)):
+    for number in range(round(extra * share)):
         city = f"extra-{number % EXTRA_CITIES}"
         stem = f"{city}_000000_{number // EXTRA_CITIES:06d}"
         frame(f"{folder('leftImg8bit', 'train_extra', city)}/{stem}_leftImg8bit.png")

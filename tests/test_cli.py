@@ -52,7 +52,7 @@ def plan(root, tmp_path, out=None, **changes):
         "corrections": "", "experiments": {"p2s": {"offsets": [0, 1]}}, "past_frames": 1, "shards": 1,
         "measured": [], "reach": 1, "offsets": None,
     }  # fmt: skip
-    return call("plan", "--settings", json.dumps({**settings, **changes}), "--out", out or tmp_path / "results")
+    return call("needs", "--settings", json.dumps({**settings, **changes}), "--out", out or tmp_path / "results")
 
 
 def propagate(root, tmp_path, method="copy", settings="{}"):
@@ -111,8 +111,8 @@ def test_an_unknown_method_and_an_unknown_setting(city, tmp_path):
 def test_a_bad_experiment_and_bad_settings(city, tmp_path):
     result = plan(city, tmp_path, experiments={"b": {"offset": [0]}})
     assert_one_sentence(result, "'offset' is an unknown key")
-    assert_one_sentence(call("plan", "--settings", "{}", "--out", tmp_path), "--settings lacks the key")
-    assert_one_sentence(call("plan", "--settings", "nothing.yaml", "--out", tmp_path), "nothing.yaml")
+    assert_one_sentence(call("needs", "--settings", "{}", "--out", tmp_path), "--settings lacks the key")
+    assert_one_sentence(call("needs", "--settings", "nothing.yaml", "--out", tmp_path), "nothing.yaml")
 
 
 def test_unwritable_results(city, tmp_path):
@@ -162,3 +162,9 @@ def test_snakemake_says_it_in_one_sentence_too(tmp_path, change, named):
         env=environment,
     )
     assert_one_sentence(result, named)
+
+
+def test_each_model_to_score_has_a_folder_of_its_own(tmp_path):
+    given = ["--manifest", "m.csv", "--root", tmp_path, "--classes", "cityscapes", "--results", tmp_path]
+    result = call("evaluate", "--model", "a", "--model", "b", "--out", tmp_path, *given)
+    assert_one_sentence(result, "2 --model and 1 --out are given", "give each model a folder of its own")

@@ -1,3 +1,4 @@
+import csv
 import os
 import time
 
@@ -65,7 +66,7 @@ def test_an_empty_file_is_named(tmp_path):
         read_csv(tmp_path / "x.csv", ["a"])
 
 
-def make_file(path, content, age=10):
+def make_file(path, content, age=100):
     path.write_bytes(content)
     settled = time.time() - age
     os.utime(path, (settled, settled))
@@ -73,7 +74,7 @@ def make_file(path, content, age=10):
 
 
 def test_hashes_are_of_content_and_kept(tmp_path, monkeypatch):
-    one, two = make_file(tmp_path / "1", b"same"), make_file(tmp_path / "2", b"same", age=20)
+    one, two = make_file(tmp_path / "1", b"same"), make_file(tmp_path / "2", b"same", age=200)
     hashes = ContentHashes(tmp_path / "cache", "first")
     assert hashes.of(one) == hashes.of(two) == files.content_hash(one)
     hashes.save()
@@ -82,7 +83,7 @@ def test_hashes_are_of_content_and_kept(tmp_path, monkeypatch):
     again = ContentHashes(tmp_path / "cache", "second")
     assert again.of(one) == hashes.of(one)
     assert read == []
-    make_file(one, b"else", age=5)
+    make_file(one, b"else", age=90)
     assert again.of(one) == "read again"
 
 
@@ -123,3 +124,13 @@ def test_a_carriage_return_is_refused_since_it_could_not_be_read_back(tmp_path):
     with pytest.raises(UserError, match="carriage return"):
         write_csv(tmp_path / "a.csv", ["name"], [["odd\rname"]])
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_rows_are_read_as_the_standard_library_reads_them(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text('a,b\n1,"two\nlines"\n\n3\n"x,y",""\n')
+    with path.open(newline="") as file:
+        assert read_csv(path, ("a",)) == list(csv.DictReader(file))
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(UserError, match="no column 'a'"):
+        read_csv(tmp_path / "empty.csv", ("a",))

@@ -80,7 +80,7 @@ def test_the_frames_and_labels_read_are_those_that_were_drawn(followed):
 @pytest.mark.slow
 def test_there_is_something_to_look_at_and_to_take_away(followed):
     folder, _ = followed
-    for name in ("own/figures/propagation.png", "own/figures/quality.png", "unmeasured/figures/propagation.png"):
+    for name in ("own/figures/figure2.png", "own/figures/quality.png", "unmeasured/figures/figure2.png"):
         assert read_image(folder / "results" / name).std() > 5
     # Without experiments and without truth, every annotated clip is labelled as far as it was asked.
     labels = (folder / "results/unmeasured/pseudo/flow/labels.csv").read_text().splitlines()[1:]

@@ -49,6 +49,8 @@ def test_it_speaks_of_rules_that_are_submitted(asked):
     for file in (REPOSITORY / "rules").glob("*.smk"):
         _, *rest = re.split(r"^ *(?:rule|checkpoint) (\w+):$", file.read_text(), flags=re.M)
         blocks |= dict(zip(rest[::2], rest[1::2], strict=True))
+        for rule, inherits in re.findall(r"^ *use rule (\w+) as (\w+) with:$", file.read_text(), flags=re.M):
+            blocks[inherits] = blocks[rule]
     submitted = {rule for rule, block in blocks.items() if "localrule: True" not in block}
     with_gpu = {rule for rule in submitted if re.search(r"^ +gpu=", blocks[rule], re.M)}
     profile = asked(partition="here", gpu_partition="there")
@@ -59,7 +61,7 @@ def test_it_speaks_of_rules_that_are_submitted(asked):
 @pytest.mark.parametrize("longest", [15, 1440])
 def test_no_step_asks_for_more_than_the_site_allows(asked, longest):
     profile = asked(longest=longest)
-    for rule in [*profile.rules, "quality"]:
+    for rule in [*profile.rules, "label_quality"]:
         minutes = [profile.of(rule, "runtime", attempt=attempt) for attempt in range(1, 12)]
         assert 0 < minutes[0] <= minutes[1] and max(minutes) == minutes[-1] <= longest
     assert profile.of("train", "runtime") == longest

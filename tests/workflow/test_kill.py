@@ -1,8 +1,9 @@
 """kill -9 in the middle, then the same command again: nothing finished is done twice."""
 
+import kills
 import pytest
 from safetensors.numpy import load_file
-from study import CONFIG
+from study import CONFIG, Study
 
 pytestmark = pytest.mark.slow
 
@@ -42,3 +43,12 @@ def test_killed_in_mid_training_goes_on_from_its_checkpoint(study):
     assert resumed.keys() == undisturbed.keys()
     assert all((resumed[name] == undisturbed[name]).all() for name in resumed)
     assert (study.folder / target).with_name("log.csv").read_text() == log
+
+
+def test_killed_at_random_again_and_again(finished_study, tmp_path):
+    """`make soak` does it fifty times."""
+    (tmp_path / "killed").mkdir()
+    study = Study(tmp_path / "killed")
+    study.configure()
+    figures = kills.loop(study, finished_study, 5, 10, seed=1)
+    assert figures.kills == 5 and figures.rounds

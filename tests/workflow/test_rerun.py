@@ -57,7 +57,7 @@ def test_touching_the_dataset_recomputes_nothing(study):
     looked = {"prepare", "plan", "propagate", "refine", "collect_pseudo", "collect_refined", "all"}
     looked |= {"manifests_annotated", "manifests_propagated", "manifests_refined"}
     # What shows fine labels looks at them again.
-    looked |= {"refinement_quality", "picture"}
+    looked |= {"refinement_quality", "sheet"}
     assert {rule for rule, _ in run.jobs} <= looked
     assert study.run().jobs == []
 
@@ -108,7 +108,7 @@ def test_an_edited_clip_that_no_experiment_uses_trains_nothing(study):
     run = study.run()
     assert run.code == 0, run.output
     # It is still measured, so it is propagated again; nobody trains on it.
-    assert len(run.of("propagate")) == 1 and run.of("quality")
+    assert len(run.of("propagate")) == 1 and run.of("label_quality")
     assert run.of("train") == run.of("evaluate") == []
 
 
@@ -185,6 +185,31 @@ def test_further_draws_train_only_what_they_change(study):
     assert re.search(r"N1 .*\(1\)", table) and re.search(r"B3 .*\(2\)", table)
 
 
+def test_an_experiment_is_one_evaluation_and_only_changed_runs_are_counted_anew(study):
+    study.configure(draws=[0, 1], seeds=[0, 1], experiments=["n1", "b3"])
+    run = study.run("tables")
+    assert run.code == 0, run.output
+    # N1 leaves nothing to the draw, so it is run in the first alone.
+    assert run.of("evaluate") == ["network=tmanet, experiment=b3"]
+    assert run.of("evaluate_once") == ["network=tmanet, experiment=n1"]
+    study.assert_true_inputs()
+    scores = {p: p.read_text() for p in study.results.glob("runs/tmanet/*/*/metrics.csv")}
+    assert len(scores) >= 6
+
+    (study.results / "runs/tmanet/b3/draw1-seed0/model.safetensors").unlink()
+    kept = {p: p.stat().st_mtime_ns for p in study.results.glob("runs/tmanet/*/*/scored.npz")}
+    run = study.run("tables")
+    assert run.code == 0, run.output
+    assert run.of("train") == ["network=tmanet, experiment=b3, draw=1, seed=0"]
+    assert run.of("evaluate") == ["network=tmanet, experiment=b3"] and run.of("evaluate_once") == []
+    log = (study.results / "logs/evaluate/tmanet/b3.log").read_text()
+    # The same training gives the same model, to the byte: so even that is found.
+    assert log.count("found as it was") == 4
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    assert {p: p.read_text() for p in scores} == scores
+    assert study.run("tables").jobs == []
+
+
 def test_a_deleted_label_file_is_made_again_as_its_message_says(study):
     labels = study.label_files()
     (study.results / "pseudo/flow/labels" / min(labels)).unlink()
@@ -194,7 +219,7 @@ def test_a_deleted_label_file_is_made_again_as_its_message_says(study):
     assert after.keys() == labels.keys() and sum(after[name] != labels[name] for name in labels) == 1
     run = study.run()
     assert run.code == 0, run.output
-    assert run.of("train") == run.of("quality") == []
+    assert run.of("train") == run.of("label_quality") == []
 
 
 def test_a_corrected_truth_is_measured_again(study):
@@ -211,7 +236,7 @@ def test_the_report_is_made(study):
     run = study.run(options=["--report", "report.html"])
     assert run.code == 0, run.output
     text = (study.folder / "report.html").read_text()
-    assert "Mixtures of manual and propagated labels" in text and "propagation.png" in text
+    assert "Mixtures of manual and propagated labels" in text and "figure2.png" in text
 
 
 def test_a_dataset_copied_without_its_times_makes_no_label_anew(study):

@@ -10,14 +10,22 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from fewframes.core.errors import UserError
+from fewframes.core.trust import refuse_open
 
 _CHUNK = 1 << 20
-_SETTLED_NS = 2_000_000_000
-"""A file changed less than this ago may change again within one tick of its clock: its hash is not kept."""
+_SETTLED_NS = 60 * 10**9
+"""A file whose time is less than this from now may change again within one tick of its clock, and keep it: its hash is
+not kept. A tick takes 2 s at most (FAT's); the rest is for clocks of nodes and file servers that differ."""
+_LATE = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds between looks at where a file should be that another node has written; a minute in all, as in the profile
+for Slurm (`latency-wait`)."""
+JOB = "SLURM_JOB_ID"
+"""Environment variable that Slurm sets in its jobs."""
 
 
 def canonical_json(value: Any) -> str:
@@ -48,7 +56,8 @@ def digest(*parts: object) -> str:
 def written_whole(path: str | Path) -> Iterator[Path]:
     """A path beside `path` to write to, renamed over it on success and removed on failure.
 
-    Raises `UserError` where the folder cannot be written or the disk is full.
+    Raises `UserError` where the folder cannot be written or the disk is full. What writes through a library of
+    C hands it a file opened by Python where it can: then the disk's own word is not lost.
     """
     target = Path(path)
     aside: Path | None = None
@@ -86,11 +95,15 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
 def _disk_faults_named(path: str | Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        # h5py's and pandas' OSErrors carry no errno; theirs are not about the disk and pass as they are.
-        if error.errno is None:
+    except (OSError, RuntimeError) as error:
+        # torch has an error of its own, raised over the disk's. Those of h5py and pandas that carry no number are not
+        # about the disk and pass as they are.
+        cause: BaseException | None = error
+        while cause is not None and not (isinstance(cause, OSError) and cause.errno is not None):
+            cause = cause.__context__
+        if not isinstance(cause, OSError) or cause.errno is None:
             raise
-        reason = os.strerror(error.errno)
+        reason = os.strerror(cause.errno)
         raise UserError(f"{path} cannot be written ({reason}): free space or mend permissions.") from error
 
 
@@ -122,15 +135,37 @@ def read_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV as dictionaries; raises `UserError` where the file or one of `columns` is missing."""
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            present = reader.fieldnames or ()
+            reader = csv.reader(file)
+            present = next(reader, [])
+            # As `csv.DictReader` does it, in a third of its time: a paper's manifests have a million rows.
+            rows = [
+                dict(zip(present, row, strict=True)) if len(row) == len(present) else dict(zip_longest(present, row))
+                for row in reader
+                if row
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read ({error}): make it again with `snakemake`.") from error
     missing = [c for c in columns if c not in present]
     if missing:
         raise UserError(f"{path} has no column '{missing[0]}': it needs {', '.join(columns)}.")
     return rows
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file that should be there.
+
+    Network file systems show late what other nodes wrote, and remember what they did not find: its folder is listed,
+    which has them ask the server, and within a cluster's job the file is waited for.
+    """
+    if os.path.isfile(path):
+        return True
+    for pause in _LATE if JOB in os.environ else _LATE[:1]:
+        time.sleep(pause)
+        with contextlib.suppress(OSError):
+            os.listdir(Path(path).parent)
+        if os.path.isfile(path):
+            return True
+    return False
 
 
 class ContentHashes:
@@ -142,6 +177,7 @@ class ContentHashes:
 
     def __init__(self, folder: str | Path, writer: str) -> None:
         self._folder = Path(folder)
+        refuse_open(self._folder, "hashes of files that are kept")
         self._own = self._folder / f"{writer}.csv"
         self._known: dict[tuple[str, int, int], str] = {}
         self._new: dict[tuple[str, int, int], str] = {}
@@ -156,15 +192,14 @@ class ContentHashes:
         """The file's content hash (blake2b, 16 hex digits)."""
         # A link may come to lead to another file of the same size and time.
         name = os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)
-        try:
-            status = os.stat(name)
-        except OSError:
-            raise UserError(f"{path} does not exist: restore the file, or correct the folder in the config.") from None
+        if not is_there(name):
+            raise UserError(f"{path} does not exist: restore the file, or correct the folder in the config.")
+        status = os.stat(name)
         key = (name, status.st_size, status.st_mtime_ns)
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = content_hash(name)
-            if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+            if abs(time.time_ns() - status.st_mtime_ns) > _SETTLED_NS:
                 self._new[key] = known
         return known
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from fewframes.core.errors import UserError
+from fewframes.core.files import is_there
 
 MAX_PIXELS = 2**26
 """Twice an 8K frame. Larger pictures are refused before they are decoded: such a file is a fault or an attack."""
@@ -23,6 +24,9 @@ apart (cityscapesScripts' convention, which IDD and conversions of CamVid follow
 
 _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises on a damaged file, whichever of its parts is."""
+
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+"""What a picture's content may be, whatever it is called: others of Pillow's readers run programs (PostScript)."""
 
 _PLAIN_PNG = {b"\x08\x00\x00\x00\x00": "L", b"\x08\x02\x00\x00\x00": "RGB"}
 """How a PNG's header (its bytes 24 to 28: W3C's PNG specification, IHDR) says 8 bits a sample, grey or colour, not
@@ -93,8 +97,10 @@ def _opened(path: str | Path) -> ImageFile.ImageFile:
         with warnings.catch_warnings():
             # Our own limit, below, speaks in one sentence.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+            image = Image.open(path, formats=_FORMATS)
     except FileNotFoundError:
+        if is_there(path):
+            return _opened(path)
         raise UserError(f"{path} does not exist: restore the file, or index the dataset again.") from None
     except _DAMAGED as error:
         reason = "it is empty" if Path(path).is_file() and not Path(path).stat().st_size else error

@@ -23,9 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
-from fewframes.core.files import canonical_json, digest, written_whole
+from fewframes.core.files import canonical_json, digest, is_there, written_whole
+from fewframes.core.images import MAX_PIXELS
 
 _OBJECTS = "objects"
+_FORMAT = ("v110", "v110")
+"""HDF5 1.10's format of files: it has checksums on all that HDF5 itself must know. In the older one, which h5py writes
+where it is not told, a damaged byte can send HDF5 round in a circle for ever."""
+_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+"""What h5py and JSON raise on a damaged file, or one that is another's."""
 _MEND = "have it made again by `snakemake --forcerun propagate refine -- labels`"
 
 
@@ -102,12 +108,12 @@ def write_label_file(
     path: str | Path, layers: Mapping[int, Layer | PackedLayer], provenance: Mapping[str, Any]
 ) -> None:
     """Write the label file whole: aside first, then renamed."""
-    with written_whole(path) as aside, h5py.File(aside, "w") as file:
-        file.attrs["provenance"] = canonical_json(provenance)
+    with written_whole(path) as aside, h5py.File(aside, "w", libver=_FORMAT, locking=False) as file:
+        _note(file.attrs, {"provenance": canonical_json(provenance)})
         for offset, layer in sorted(layers.items()):
             packed = layer if isinstance(layer, PackedLayer) else pack(layer)
             dataset = _store(file, f"labels/{offset}", packed.label)
-            dataset.attrs.update(packed.attributes)
+            _note(dataset.attrs, packed.attributes)
             for name, values in packed.maps.items():
                 _store(file, f"{name}/{offset}", values)
             for name, column in packed.objects.items():
@@ -127,7 +133,7 @@ def read_layer(path: str | Path, offset: int, maps: Collection[str] | None = Non
     try:
         with _opened(path) as file:
             return _layer(file, path, offset, maps)
-    except (OSError, RuntimeError, KeyError) as error:
+    except _FAULTS as error:
         raise _damaged(path) from error
 
 
@@ -137,20 +143,32 @@ def read_fingerprints(path: str | Path) -> dict[int, tuple[str, str]]:
         return {}
     try:
         with _opened(path) as file:
-            return {
-                int(offset): (str(d.attrs["fingerprint"]), str(d.attrs["checksum"]))
-                for offset, d in file["labels"].items()
-            }
-    except (OSError, KeyError, RuntimeError):
+            labels = _own(file, "labels")
+            layers = {int(offset): _own(labels, offset).attrs for offset in labels}
+            return {offset: (_noted(d, "fingerprint"), _noted(d, "checksum")) for offset, d in layers.items()}
+    except _FAULTS:
         return {}
+
+
+def made_layers(path: str | Path, offsets: Collection[int]) -> dict[int, tuple[str, str]]:
+    """The same where layers at these offsets must be; raises `UserError` where one is not, or the file is damaged.
+
+    One that was there a moment ago can have gone: two runs with other settings may write to one file, each the whole.
+    """
+    found = read_fingerprints(path) if is_there(path) else {}
+    if not found:
+        raise _damaged(path)
+    if missing := set(offsets) - found.keys():
+        raise _absent(path, min(missing))
+    return found
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
     """What the file's labels were made from, and by which method."""
     try:
         with _opened(path) as file:
-            return json.loads(file.attrs["provenance"])
-    except (OSError, KeyError, RuntimeError) as error:
+            return json.loads(_noted(file.attrs, "provenance"))
+    except _FAULTS as error:
         raise _damaged(path) from error
 
 
@@ -161,27 +179,59 @@ def _store(file: h5py.File, name: str, values: Packed) -> h5py.Dataset:
     return dataset
 
 
+def _note(attributes: h5py.AttributeManager, texts: Mapping[str, str]) -> None:
+    # As bytes of a fixed number: strings of any length lie in a heap that has no checksum.
+    attributes.update({name: np.bytes_(text.encode()) for name, text in texts.items()})
+
+
+def _noted(attributes: h5py.AttributeManager, name: str) -> str:
+    value = attributes[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def _opened(path: str | Path) -> h5py.File:
+    is_there(path)
     # No lock: label files never change once renamed, and many clusters' filesystems refuse HDF5's locks.
     return h5py.File(path, "r", locking=False)
 
 
 def _layer(file: h5py.File, path: str | Path, offset: int, only: Collection[str] | None) -> Layer:
-    labels = file.get("labels", {})
+    labels = _own(file, "labels") if "labels" in file else {}
     if str(offset) not in labels:
-        raise UserError(f"{path} holds no label at offset {offset}: {_MEND}.")
-    dataset = labels[str(offset)]
-    others = {name: group[str(offset)] for name, group in file.items() if name != "labels" and str(offset) in group}
+        raise _absent(path, offset)
+    dataset = _own(labels, str(offset))
+    wanted = {name for name in file if only is None or name in (_OBJECTS, *only)} - {"labels"}
+    groups = {name: _own(file, name) for name in sorted(wanted)}
+    others = {name: _own(group, str(offset)) for name, group in groups.items() if str(offset) in group}
     table = others.pop(_OBJECTS, {})
-    maps = {name: values[()] for name, values in others.items() if only is None or name in only}
-    objects = {name: column[()] for name, column in table.items()}
-    notes = json.loads(dataset.attrs["notes"])
-    layer = Layer(dataset[()], str(dataset.attrs["fingerprint"]), maps, objects, notes)
-    if layer.checksum != dataset.attrs["checksum"]:
+    maps = {name: values[()] for name, values in others.items()}
+    objects = {name: _own(table, name)[()] for name in table}
+    notes = json.loads(_noted(dataset.attrs, "notes"))
+    layer = Layer(dataset[()], _noted(dataset.attrs, "fingerprint"), maps, objects, notes)
+    if layer.checksum != _noted(dataset.attrs, "checksum"):
         raise _damaged(path)
-    if only is None and layer.checksum_beside != dataset.attrs["checksum_beside"]:
+    if only is None and layer.checksum_beside != _noted(dataset.attrs, "checksum_beside"):
         raise _damaged(path)
     return layer
+
+
+def _own(group: h5py.Group, name: str) -> Any:
+    """What lies at `name` in this very file: HDF5 can lead to others, hold Python's objects, and claim any size.
+
+    Raises `KeyError` for such.
+    """
+    if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+        raise KeyError(name)
+    found = group[name]
+    if isinstance(found, h5py.Dataset):
+        elsewhere = found.is_virtual or found.external
+        if elsewhere or found.dtype.kind not in "biuf" or found.size > MAX_PIXELS:
+            raise KeyError(name)
+    return found
+
+
+def _absent(path: str | Path, offset: int) -> UserError:
+    return UserError(f"{path} holds no label at offset {offset}: {_MEND}.")
 
 
 def _damaged(path: str | Path) -> UserError:
