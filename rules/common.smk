@@ -337,10 +337,14 @@ def models_and_scores(wildcards):
     ]
 
 
-def experiments_of(draws):
-    """The ids of the experiments that are run in so many draws, as a pattern that may match none."""
-    names = [e.id for e in STUDY.experiments if len(e.draws_of(STUDY.draws)) == draws]
-    return "|".join(names) or "-"
+# Draws and seeds of most experiments, and of those that leave nothing to the draw.
+ALL_RUNS = (STUDY.draws, STUDY.seeds)
+UNDRAWN_RUNS = (STUDY.draws[:1], STUDY.undrawn_seeds)
+
+
+def experiments_of(runs):
+    """The ids of the experiments that have these draws and seeds, as a pattern that may match none."""
+    return "|".join(e.id for e in STUDY.experiments if STUDY.runs_of(e) == runs) or "-"
 
 
 def evaluation_manifest(wildcards):

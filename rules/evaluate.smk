@@ -13,23 +13,23 @@ rule evaluate:
     input:
         models=expand(
             "<data>/runs/{{network}}/{{experiment}}/draw{draw}-seed{seed}/model.safetensors",
-            draw=STUDY.draws,
-            seed=STUDY.seeds,
+            draw=ALL_RUNS[0],
+            seed=ALL_RUNS[1],
         ),
         # Both kinds of manifest come through their checkpoints: what lies below one must, or it is decided too early.
-        trained_on=trained_manifests(STUDY.draws),
+        trained_on=trained_manifests(ALL_RUNS[0]),
         manifest=evaluation_manifest,
     output:
         expand(
             "<data>/runs/{{network}}/{{experiment}}/draw{draw}-seed{seed}/{name}",
-            draw=STUDY.draws,
-            seed=STUDY.seeds,
+            draw=ALL_RUNS[0],
+            seed=ALL_RUNS[1],
             name=SCORES,
         ),
     log:
         "<data>/logs/evaluate/{network}/{experiment}.log",
     wildcard_constraints:
-        experiment=experiments_of(len(STUDY.draws)),
+        experiment=experiments_of(ALL_RUNS),
     threads: 1
     resources:
         gpu=int(STUDY.evaluation_device != "cpu"),
@@ -49,24 +49,24 @@ rule evaluate:
         " --device {params.device} 2>&1 | tee {log:q}"
 
 
-if len(STUDY.draws) > 1:
+if UNDRAWN_RUNS != ALL_RUNS:
 
-    # The same of an experiment that leaves nothing to the draw, and is run in the first alone.
+    # The same of an experiment that leaves nothing to the draw: it is run in the first alone, with seeds of its own.
     use rule evaluate as evaluate_once with:
         input:
             models=expand(
                 "<data>/runs/{{network}}/{{experiment}}/draw{draw}-seed{seed}/model.safetensors",
-                draw=STUDY.draws[:1],
-                seed=STUDY.seeds,
+                draw=UNDRAWN_RUNS[0],
+                seed=UNDRAWN_RUNS[1],
             ),
-            trained_on=trained_manifests(STUDY.draws[:1]),
+            trained_on=trained_manifests(UNDRAWN_RUNS[0]),
             manifest=evaluation_manifest,
         output:
             expand(
                 "<data>/runs/{{network}}/{{experiment}}/draw{draw}-seed{seed}/{name}",
-                draw=STUDY.draws[:1],
-                seed=STUDY.seeds,
+                draw=UNDRAWN_RUNS[0],
+                seed=UNDRAWN_RUNS[1],
                 name=SCORES,
             ),
         wildcard_constraints:
-            experiment=experiments_of(1),
+            experiment=experiments_of(UNDRAWN_RUNS),

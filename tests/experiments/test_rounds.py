@@ -19,6 +19,7 @@ def rounds(experiments, network=None, training=None, seeds=(3, 0)):
         "filling": {"network": network},
         "training": {"tmanet": {}, "tdnet": {}} if training is None else training,
         "seeds": list(seeds),
+        "undrawn_seeds": None,
         "weights": "weights",
     }
     return Rounds(config, chosen(CATALOGUE, experiments), Trainings(config, "results/x"))

@@ -354,3 +354,14 @@ def test_figures_of_labels_say_which_mean_nothing(tmp_path):
     note = json.loads(study(tmp_path, **settings).label_settings())["note"]
     assert note == "sam2: labels made with random weights, which mean nothing. Toy."
     assert json.loads(study(tmp_path, **settings | {"experiments": ["n1"]}).label_settings())["note"] == "Toy."
+
+
+def test_where_no_draw_decides_there_may_be_seeds_instead(tmp_path):
+    several = {"experiments": ["n1", "b3", "b3-filled-1"], "draws": [0, 1, 2], "seeds": [4]}
+    plain, own = study(tmp_path, **several), study(tmp_path, **several, undrawn_seeds=[4, 5, 6])
+    assert [run for run in plain.runs if "/n1/" in run] == ["tmanet/n1/draw0-seed4"]
+    assert [run for run in own.runs if "/n1/" in run] == [f"tmanet/n1/draw0-seed{seed}" for seed in (4, 5, 6)]
+    assert [run for run in own.runs if "/n1/" not in run] == [run for run in plain.runs if "/n1/" not in run]
+    assert own.rounds.run("b3-filled-1", 2) == "tmanet/b3/draw2-seed4"
+    assert json.loads(plain.table_settings())["own_seeds"] == {}
+    assert json.loads(own.table_settings())["own_seeds"] == {"n1": [4, 5, 6]}

@@ -19,6 +19,16 @@ def write_metrics(results: Path, network: str, experiment: str, draw: int, seed:
     path.write_text(text)
 
 
+def test_an_experiment_may_have_seeds_of_its_own(tmp_path):
+    settings = {"networks": ["tmanet"], "experiments": {"n1": [0], "b3": [0, 1, 2]}, "seeds": [0]}
+    grid = Grid.of(tmp_path, {**settings, "own_seeds": {"n1": [0, 5]}})
+    assert grid.runs_of("n1") == [(0, 0), (0, 5)] and grid.runs_of("b3") == [(0, 0), (1, 0), (2, 0)]
+    assert grid.runs_of("b11") == []
+    for seed, miou in ((0, 0.5), (5, 0.7), (7, 0.9)):
+        write_metrics(tmp_path, "tmanet", "n1", 0, seed, f"class,iou,accuracy\nmean,{50 * miou},{50 * miou}\n")
+    assert set(read_runs(grid, "tmanet", "n1")) == {(0, 0), (0, 5)}
+
+
 def test_spread_by_hand():
     # Draw 0: 10 and 14 (mean 12, squares 8); draw 1: 20 and 20 (mean 20, squares 0). All: mean 16,
     # squares 36 + 4 + 16 + 16 = 72 over 3. Draws: 12 and 20, squares 32 over 1. Within: 8 over 2.

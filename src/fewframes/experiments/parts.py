@@ -105,6 +105,8 @@ class Parts:
         networks = {network for network, _ in self.shown(name)}
         settings["networks"] = [network for network in settings["networks"] if network in networks]
         settings["experiments"] = {e.id: self._draws(e) for e in self.experiments(name)}
+        own = settings["own_seeds"]
+        settings["own_seeds"] = {id_: own[id_] for id_ in settings["experiments"] if id_ in own}
         return canonical_json(settings)
 
     def absent(self, name: str) -> str:

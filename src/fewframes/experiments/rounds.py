@@ -13,12 +13,12 @@ from fewframes.experiments.trainings import Trainings
 class Rounds:
     """Who fills the labels of a config's filled experiments; raises `UserError` where no run of the config can.
 
-    `network` is the network whose runs fill, of each draw the one with the config's first seed.
+    `network` is the network whose runs fill, of each draw the one with the teacher's first seed.
     """
 
     def __init__(self, config: Mapping[str, Any], experiments: Sequence[Experiment], trainings: Trainings) -> None:
         self._by_id = {e.id: e for e in experiments}
-        self._seed: int = config["seeds"][0]
+        self._seeds = config["seeds"], config["undrawn_seeds"]
         self.network: str = config["filling"]["network"] or next(iter(trainings.networks), "")
         for experiment in experiments:
             if experiment.filled_by and trainings.networks:
@@ -36,7 +36,8 @@ class Rounds:
 
     def run(self, experiment: str, draw: str | int) -> str:
         """The run whose model fills a filled experiment's labels, `<network>/<experiment>/draw<j>-seed<k>`."""
-        return f"{self.network}/{self.teacher(experiment)}/draw{draw}-seed{self._seed}"
+        teacher = self._by_id[self.teacher(experiment)]
+        return f"{self.network}/{teacher.id}/draw{draw}-seed{teacher.seeds_of(*self._seeds)[0]}"
 
     def _check(self, experiment: Experiment, trainings: Trainings) -> None:
         if experiment.filled_by not in self._by_id:

@@ -100,6 +100,10 @@ class Experiment:
         """The draws that differ: one of them where every clip is taken and labelled alike, as in N1."""
         return list(draws if self._drawn else draws[:1])
 
+    def seeds_of(self, seeds: Sequence[int], undrawn: Sequence[int] | None) -> list[int]:
+        """The seeds it is trained with: `undrawn`, where there are such, if no draw decides anything."""
+        return list(seeds if self._drawn or not undrawn else undrawn)
+
     @property
     def _drawn(self) -> bool:
         """Whether a draw decides anything."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -43,6 +44,7 @@ class Study:
         self.experiments = chosen(load_catalogue(catalogue), config["experiments"])
         self.draws: list[int] = config["draws"]
         self.seeds: list[int] = config["seeds"]
+        self.undrawn_seeds: list[int] = config["undrawn_seeds"] or self.seeds
         self.tables: list[str] = config["tables"]
         self.trainings = Trainings(config, self.folder)
         self.networks = self.trainings.networks
@@ -93,9 +95,12 @@ class Study:
             for network in self.networks
             for experiment in self.experiments
             if self.trainings.takes(network, experiment.id)
-            for draw in experiment.draws_of(self.draws)
-            for seed in self.seeds
+            for draw, seed in itertools.product(*self.runs_of(experiment))
         ]
+
+    def runs_of(self, experiment: Experiment) -> tuple[list[int], list[int]]:
+        """An experiment's draws and seeds: it is run with each of the ones and each of the others."""
+        return experiment.draws_of(self.draws), experiment.seeds_of(self.seeds, self.undrawn_seeds)
 
     def manifests(self, family: str) -> list[str]:
         """The manifests of a family, as `<experiment>/draw<j>`."""
@@ -310,11 +315,13 @@ class Study:
 
     def table_settings(self) -> str:
         """Settings of `fewframes table` and `fewframes figure`: which runs count, and the note below."""
+        seeds = {e.id: self.runs_of(e)[1] for e in self.experiments}
         return canonical_json(
             {
                 "networks": self.networks,
                 "experiments": {e.id: e.draws_of(self.draws) for e in self.experiments},
                 "seeds": self.seeds,
+                "own_seeds": {id_: own for id_, own in seeds.items() if own != self.seeds},
                 "note": self._config["note"],
                 "allow_random_weights": self._config["allow_random_weights"],
             }

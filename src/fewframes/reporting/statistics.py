@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,31 @@ from fewframes.core.files import read_csv
 class Grid:
     """A dataset's folder of results, and the runs in it that count.
 
-    `experiments` has the draws of each experiment by its id, in the config's order; runs that lie there
-    from another config are not looked at.
+    `experiments` has the draws of each experiment by its id, in the config's order, `own_seeds` the seeds of those
+    that have others than `seeds`; runs that lie there from another config are not looked at.
     """
 
     results: Path
     networks: tuple[str, ...]
     experiments: Mapping[str, tuple[int, ...]]
     seeds: tuple[int, ...]
+    own_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, results: Path, settings: Mapping[str, Any]) -> Grid:
-        """The grid of a config: its `networks`, `experiments` (draws by id) and `seeds`."""
-        draws = {id_: tuple(draws) for id_, draws in settings["experiments"].items()}
-        return cls(results, tuple(settings["networks"]), draws, tuple(settings["seeds"]))
+        """The grid of a config: its `networks`, `experiments` (draws by id), `seeds` and `own_seeds` (seeds by id)."""
+        by_id = settings["experiments"], settings.get("own_seeds", {})
+        draws, own = ({id_: tuple(numbers) for id_, numbers in each.items()} for each in by_id)
+        return cls(results, tuple(settings["networks"]), draws, tuple(settings["seeds"]), own)
 
     def draws_of(self, experiment: str) -> tuple[int, ...]:
         """The draws of an experiment that count: none where it is not one of the grid's."""
         return self.experiments.get(experiment, ())
+
+    def runs_of(self, experiment: str) -> list[tuple[int, int]]:
+        """The runs of an experiment that count, as (draw, seed)."""
+        seeds = self.own_seeds.get(experiment, self.seeds)
+        return [(draw, seed) for draw in self.draws_of(experiment) for seed in seeds]
 
     def run(self, network: str, experiment: str, draw: int, seed: int) -> Path:
         """The folder of a run."""
@@ -99,11 +106,10 @@ def read_runs(
 ) -> dict[tuple[int, int], tuple[float, float]]:
     """IoU and accuracy in percent of the finished runs, by (draw, seed): the means over all classes or these alone."""
     runs: dict[tuple[int, int], tuple[float, float]] = {}
-    for draw in grid.draws_of(experiment) if network in grid.networks else ():
-        for seed in grid.seeds:
-            path = grid.run(network, experiment, draw, seed) / "metrics.csv"
-            if path.is_file() and (scores := _mean_scores(path, classes)) is not None:
-                runs[draw, seed] = scores
+    for run in grid.runs_of(experiment) if network in grid.networks else ():
+        path = grid.run(network, experiment, *run) / "metrics.csv"
+        if path.is_file() and (scores := _mean_scores(path, classes)) is not None:
+            runs[run] = scores
     return runs
 
 

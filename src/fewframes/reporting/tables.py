@@ -210,13 +210,15 @@ def _classes(sheet: Sheet, title: str) -> Table:
 def _legend(sheet: Sheet, with_paper: bool) -> str:
     grid, minutes = sheet.grid, ", ".join(f"{v:g} minutes ({kind})" for kind, v in sheet.classes.minutes.items())
     draws, seeds = max(map(len, grid.experiments.values()), default=0), len(grid.seeds)
+    own = max(map(len, grid.own_seeds.values()), default=0)
+    several = f", and seeds {own}" if own else ""
     corrected = len(read_corrected(grid.results))
     reviews = f", and what reviewing the {corrected} corrected labels took where a row uses them" if corrected else ""
     one = " With one draw they say nothing of other choices of clips." if draws == 1 else ""
     paper = " Paper: the value of its one run, in brackets ours minus it." if with_paper else ""
     return (
         "mIoU and mAcc in percent: mean ± sample standard deviation (number of runs). "
-        f"Planned: draws {draws}, seeds {seeds}; an experiment that takes every clip alike has one draw. "
+        f"Planned: draws {draws}, seeds {seeds}; an experiment that takes every clip alike has one draw{several}. "
         f"Differences are of mIoU, in percentage points, with their {100 * LEVEL:.0f} % interval over runs and images; "
         f"below {LEAST_RUNS} runs on either side nothing is established.{one}{paper} "
         "Key frames are the distinct annotated frames that the samples rest on: a pseudo-label needs its clip's. "

@@ -40,6 +40,8 @@ def asked(
     draws = sorted({draw for draws in grid.experiments.values() for draw in draws})
     facts.append(("Draws of clips", _listed(draws)))
     facts.append(("Seeds of training", _listed(grid.seeds)))
+    if grid.own_seeds:
+        facts.append(("Seeds where no draw decides", _listed(next(iter(grid.own_seeds.values())))))
     facts += [(f"Network {name}", _network(config.get("training", {}).get(name, {}))) for name in grid.networks]
     evaluation = config.get("evaluation", {})
     if evaluation:

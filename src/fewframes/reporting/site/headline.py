@@ -96,10 +96,9 @@ def _roles(experiment: Experiment, best: bool) -> list[str]:
 def runs_finished(grid: Grid) -> tuple[int, int]:
     """How many runs are scored, and how many were asked for."""
     runs = [
-        grid.run(network, experiment, draw, seed)
+        grid.run(network, experiment, *run)
         for network in grid.networks
-        for experiment, draws in grid.experiments.items()
-        for draw in draws
-        for seed in grid.seeds
+        for experiment in grid.experiments
+        for run in grid.runs_of(experiment)
     ]
     return sum((run / "metrics.csv").is_file() for run in runs), len(runs)

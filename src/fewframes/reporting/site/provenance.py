@@ -89,7 +89,7 @@ def _first_labels(results: Path, labelled: Mapping[str, Sequence[str]]) -> Itera
 def _counts(grid: Grid, path: Path) -> bool:
     """Whether the training is one of the grid's."""
     _, experiment, run, _ = path.parts[-4:]
-    return any(run == f"draw{draw}-seed{seed}" for draw in grid.draws_of(experiment) for seed in grid.seeds)
+    return any(run == f"draw{draw}-seed{seed}" for draw, seed in grid.runs_of(experiment))
 
 
 def _training(path: Path) -> Mapping[str, Any]:
