@@ -19,6 +19,8 @@ PARTLY = Published("partly", "http://127.0.0.1:1/p.pth", len(BYTES), None, "MIT"
 
 
 REGISTRY = registry()
+SHIPPED = {name for name, entry in REGISTRY.items() if entry.shipped}
+PUBLISHED = set(REGISTRY) - SHIPPED
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +39,18 @@ def put(folder, entry, content=BYTES):
 def test_every_size_is_published():
     sizes = ("tiny", "small", "base_plus", "large")
     names = {f"{family}_hiera_{size}" for family in ("sam2", "sam2.1") for size in sizes}
-    assert set(REGISTRY) == names | {"sam_vit_b", "sam_vit_l", "sam_vit_h", "resnet18-5c106cde", "resnet50c.gluon_in1k"}
+    assert names | {"sam_vit_b", "sam_vit_l", "sam_vit_h", "resnet18-5c106cde", "resnet50c.gluon_in1k"} == PUBLISHED
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_what_is_shipped_is_there_and_small():
+    for name in SHIPPED:
+        found = examine(REGISTRY[name], "nowhere")
+        assert found.verified and found.published == REGISTRY[name] and found.path.suffix == ".safetensors"
+        assert found.path.stat().st_size == REGISTRY[name].size < 6_000_000
+        assert not found.path.with_name(f"{found.path.name}.json").exists(), "nothing is written where it is installed"
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_an_entry_can_be_fetched_and_verified(name):
     entry = REGISTRY[name]
     assert entry.url.startswith("https://")
@@ -58,7 +68,9 @@ def test_configs_are_what_the_packages_have():
     # The packages' files are looked at, for importing them takes torch, and seconds.
     sam2, timm = (Path(find_spec(package).origin).parent for package in ("sam2", "timm"))
     for entry in REGISTRY.values():
-        if entry.package == "sam2":
+        if entry.shipped:
+            assert entry.config == "compact.yaml"
+        elif entry.package == "sam2":
             assert (sam2 / entry.config).is_file()
             assert entry.name == Path(entry.file).stem
         elif entry.package == "timm":

@@ -28,7 +28,7 @@ from fewframes.labelling.models.loading import load_weights
 from fewframes.labelling.models.sam2 import SIZES, build_model
 
 SIDE = 128
-OURS = [name for name, entry in registry().items() if entry.package == "sam2"]
+OURS = [name for name, entry in registry().items() if entry.package == "sam2" and not entry.shipped]
 OTHERS = [name for name, entry in registry().items() if entry.package != "sam2"]
 
 
@@ -92,6 +92,12 @@ def test_every_published_size_has_a_packaged_configuration(name):
 def test_names_are_told_from_files():
     assert len({published_config(published_weights(name)) for name in OURS}) == len(SIZES)
     assert published_weights("random") is published_weights(f"./{OURS[0]}") is published_weights("a.pt") is None
+
+
+def test_compact_is_the_one_that_is_shipped(tmp_path):
+    found, config = chosen_weights("compact", "", tmp_path)
+    assert config == "compact" and found.path.stem == "sam2_compact"
+    assert build_model(config, found.path).image_size == 384
 
 
 def test_weights_that_were_not_fetched_name_the_command(tmp_path):

@@ -1,0 +1,42 @@
+"""The compact SAM 2 that comes with Fewframes: how good its masks are, on what it never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fewframes.core.labels import load_class_table
+from fewframes.core.weights import FOLDER
+from fewframes.labelling.compact.scores import by_propagator, by_tracker, follow_toy_city, propagate_camvid
+from fewframes.labelling.models import sam2
+from fewframes.labelling.models.checkpoint import chosen_weights
+from fewframes.labelling.propagation import build_propagator
+from fewframes.labelling.propagation.sam2.engine import Tracker
+
+CAMVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "camvid"
+
+
+@pytest.mark.slow
+def test_it_follows_the_objects_of_a_city_it_never_saw() -> None:
+    found, config = chosen_weights("compact", "", Path(FOLDER))
+    assert found is not None and found.verified and found.path.stat().st_size < 6_000_000
+    model = sam2.build_model(config, found.path)
+    ours = follow_toy_city(by_tracker(Tracker(model), model.image_size), 0, [0], reach=4, least_area=150)
+    copied = follow_toy_city(
+        by_propagator(build_propagator("copy", {}, load_class_table("cityscapes"))), 0, [0], reach=4, least_area=150
+    )
+    assert ours.count == copied.count > 100
+    assert ours.region > copied.region + 12 and ours.both > 80
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (CAMVID / "val15hz").is_dir(), reason="CamVid's 15 Hz frames are not here")
+def test_it_carries_labels_in_real_video_better_than_copying_does() -> None:
+    classes = load_class_table("camvid")
+    ours = build_propagator("sam2", {"weights": "compact"}, classes, {"device": "cpu"})
+    scores = {
+        name: propagate_camvid(method, CAMVID, classes, 41, 5)
+        for name, method in (("sam2", ours), ("copy", build_propagator("copy", {}, classes)))
+    }
+    assert scores["sam2"].miou > scores["copy"].miou + 4 and scores["sam2"].miou > 60
