@@ -50,16 +50,17 @@ claims-toy: .venv/.ready
 	done
 	python workflow/controls/check.py $(CONTROLS)
 
-# The cross-check is named, so that it cannot be skipped for want of it.
+# The cross-check is named, so that it cannot be skipped for want of it. Tests that share a finished study go to one
+# worker together (`xdist_group`), so that it is made once.
 test: lint .venv-crosscheck/.ready
-	FEWFRAMES_CROSSCHECK_PYTHON=$(CURDIR)/.venv-crosscheck/bin/python python -m pytest -n $(CORES)
+	FEWFRAMES_CROSSCHECK_PYTHON=$(CURDIR)/.venv-crosscheck/bin/python python -m pytest -n $(CORES) --dist loadgroup
 
 # The tests that take seconds.
 quick: .venv/.ready
 	python -m pytest -n $(CORES) -m "not slow"
 
-# The tests that take an hour: kills at random moments, and the demo on a Slurm cluster of this machine. The last lines
-# are their figures.
+# The tests that take an hour: kills at random moments, and the demo on a Slurm cluster of this machine. Each prints
+# its figures as it ends.
 soak: .venv/.ready
 	python tests/soak/soak.py
 

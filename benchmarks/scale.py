@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -30,13 +29,17 @@ import numpy as np
 import yaml
 from index import TRAIN, VAL, write_tree
 
-from fewframes.core.clips import LABEL_COLUMNS, read_shard, scan
+from fewframes.core.clips import LABEL_COLUMNS, asks_for, read_shard, scan
 from fewframes.core.files import write_csv
 from fewframes.core.labels import load_class_table
 from fewframes.doctor.settings import examine_config
 from fewframes.experiments.study import Study
 
 REPOSITORY = Path(__file__).parents[1]
+sys.path.append(str(REPOSITORY / "tests/workflow"))
+
+from study import Run, local_rules  # noqa: E402
+
 EXPERIMENTS = REPOSITORY / "workflow" / "experiments"
 PICTURED = ("-flow", "-diversity")
 SIZES: dict[str, tuple[dict[str, int], dict[str, int], int]] = {
@@ -128,14 +131,9 @@ class Bench:
 
     def jobs(self) -> tuple[Counter[str], Counter[str]]:
         """Jobs of the last dry run by rule: those that are submitted, and those beside Snakemake."""
-        said = (self.folder / "snakemake.log").read_text()
-        found = Counter(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):$", said, re.MULTILINE))
-        text = "\n".join(path.read_text() for path in (REPOSITORY / "Snakefile", *REPOSITORY.glob("rules/*.smk")))
-        rules = re.split(r"^ *(?:use )?(?:rule|checkpoint) (\w+)", text, flags=re.MULTILINE)
-        beside = {name for name, body in zip(rules[1::2], rules[2::2], strict=True) if "localrule: True" in body}
-        return Counter({r: n for r, n in found.items() if r not in beside}), Counter(
-            {r: n for r, n in found.items() if r in beside}
-        )
+        found = Counter(rule for rule, _ in Run(0, (self.folder / "snakemake.log").read_text()).jobs)
+        beside = Counter({rule: n for rule, n in found.items() if rule in local_rules()})
+        return found - beside, beside
 
     def label(self) -> None:
         """Make labels up: their lists, as the shards ask for them."""
@@ -144,6 +142,8 @@ class Bench:
                 rows = []
                 for shard in self.study.shards:
                     for clip, more in read_shard(self.results / "shards" / stage / f"{shard}.csv"):
+                        if not asks_for(more, method):
+                            continue
                         file = f"{kind}/{method}/labels/{clip.id}.h5"
                         rows += [
                             (clip.id, offset, file, f"{clip.id}{offset}", "") for offset in more["offsets"].split()
@@ -267,6 +267,8 @@ def main() -> None:
         print(
             f"{what}: {value:.1f} of {limit} {unit}, ratio {limit / value:.2f}{'' if value <= limit else ' TOO MUCH'}"
         )
+    if any(value > limit for _, value, limit, _ in limits):
+        sys.exit(1)
 
 
 def told(jobs: Counter[str]) -> str:

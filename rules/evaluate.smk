@@ -28,6 +28,8 @@ rule evaluate:
         ),
     log:
         "<data>/logs/evaluate/{network}/{experiment}.log",
+    benchmark:
+        "<data>/benchmarks/evaluate/{network}/{experiment}.tsv"
     wildcard_constraints:
         experiment=experiments_of(ALL_RUNS),
     threads: 1

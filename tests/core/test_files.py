@@ -106,6 +106,12 @@ def test_a_hash_of_nothing_names_the_file(tmp_path):
         ContentHashes(tmp_path, "x").of(tmp_path / "gone")
 
 
+@pytest.mark.parametrize(("name", "said"), [("typo", "typo does not exist"), (".", r"cannot be read \(Is a directory")])
+def test_a_file_that_is_not_there_is_told_from_one_that_cannot_be_read(tmp_path, name, said):
+    with pytest.raises(UserError, match=said):
+        files.content_hash(tmp_path / name)
+
+
 def test_a_link_that_leads_to_another_file_is_another_content(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)

@@ -107,7 +107,7 @@ pictures = st.sampled_from([(), (3,)]).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pictures, st.integers(1, 50), st.sampled_from(["plain", "transparent", "profile"]))
 def test_decoding_equals_pillows_down_to_the_rows_asked_for(tmp_path_factory, picture, rows, kind):
     path = tmp_path_factory.getbasetemp() / "picture.png"

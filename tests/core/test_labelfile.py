@@ -18,7 +18,7 @@ from fewframes.core.labelfile import (
 LABELS = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 255))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(st.integers(-19, 15), LABELS, min_size=1, max_size=4))
 def test_layers_come_back_as_they_were(tmp_path_factory, labels):
     path = tmp_path_factory.mktemp("labels") / "clip.h5"

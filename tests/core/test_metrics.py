@@ -43,7 +43,7 @@ def naive_scores(truth: np.ndarray, prediction: np.ndarray, c: int) -> tuple[flo
     return iou, hit / (hit + miss) if hit + miss else math.nan
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pairs)
 def test_scores_equal_a_loop_over_pixels(pair: tuple[np.ndarray, np.ndarray]) -> None:
     truth, prediction = pair
@@ -53,7 +53,7 @@ def test_scores_equal_a_loop_over_pixels(pair: tuple[np.ndarray, np.ndarray]) ->
     np.testing.assert_allclose(accuracy_per_class(confusion), naive[:, 1])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pairs)
 def test_every_valid_pixel_is_counted_once(pair: tuple[np.ndarray, np.ndarray]) -> None:
     truth, prediction = pair
@@ -68,7 +68,7 @@ def test_every_valid_pixel_is_counted_once(pair: tuple[np.ndarray, np.ndarray]) 
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pairs, st.integers(1, 9))
 def test_counting_in_parts_is_counting(pair: tuple[np.ndarray, np.ndarray], at_once: int) -> None:
     truth, prediction = pair
@@ -136,7 +136,7 @@ def naive_band(mask: np.ndarray, reach: int) -> np.ndarray:
     return band
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pairs, st.sampled_from([0.0, 0.15, 0.3]))
 def test_boundary_counts_equal_two_bands_mask_by_mask(pair: tuple[np.ndarray, np.ndarray], share: float) -> None:
     truth, prediction = pair

@@ -151,7 +151,7 @@ def plain_idd(objects, height, width):
     return [np.asarray(picture) for picture in pictures]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), fewest=st.integers(0, 3), size=st.tuples(st.integers(1, 90), st.integers(1, 90)))
 def test_equals_a_plain_idd_loop(tmp_path, seed, fewest, size):
     rng = np.random.default_rng(seed)
@@ -270,7 +270,7 @@ NUMBERS = st.one_of(st.floats(), st.integers(), st.none(), st.text(max_size=2), 
 VALUES = st.recursive(NUMBERS, lambda v: st.one_of(st.lists(v, max_size=4), st.dictionaries(st.text(max_size=2), v)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(label=st.one_of(st.just("car"), VALUES), polygon=st.one_of(st.lists(st.lists(NUMBERS, max_size=3)), VALUES))
 def test_any_values_end_in_a_picture_or_in_one_sentence(tmp_path, label, polygon):
     path = write(tmp_path, [{"label": label, "polygon": polygon}])

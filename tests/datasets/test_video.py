@@ -145,7 +145,7 @@ def test_timestamps_and_gaps_are_linked_under_their_positions(own):
     assert own.numbers(clip) == {-2: 0, -1: 1, 0: 2, 1: 3}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     head=st.sampled_from(["", "f", "x1_", "{a}", "0"]),
     width=st.sampled_from([1, 3, 6]),

@@ -12,6 +12,8 @@ from fewframes.core.images import read_image, read_label
 from fewframes.core.labels import load_class_table
 from fewframes.datasets.video import COLUMNS
 
+pytestmark = pytest.mark.xdist_group("own-video")
+
 TEXT = (REPOSITORY / "docs/how-to/own-video.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^(?:`(?P<file>[^`\n]+)`:\n\n)?```(?P<kind>bash|python|csv|yaml)\n(?P<body>.*?)^```$", re.M | re.S)
 

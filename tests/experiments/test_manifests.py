@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewframes.core.clips import Clip, Root, read_clips, read_shard
+from fewframes.core import files
+from fewframes.core.clips import Clip, Root, asks_for, read_clips, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, content_hash, write_csv
 from fewframes.core.images import read_image, read_label
 from fewframes.core.labels import load_class_table
 from fewframes.experiments.corrected import adopt_corrections, read_corrected
-from fewframes.experiments.dealing import Pick, picks
+from fewframes.experiments.dealing import Pick, Stock, picks, stills_of
 from fewframes.experiments.manifests import (
     LABEL_COLUMNS,
     Labels,
@@ -22,7 +23,7 @@ from fewframes.experiments.manifests import (
     write_family,
     write_manifest,
 )
-from fewframes.experiments.plan import Request, write_plan
+from fewframes.experiments.plan import Request, asked_of_stages, write_plan
 from fewframes.experiments.schemes import load_catalogue
 from fewframes.experiments.selection import COLUMNS
 from fewframes.labelling.correctionfolder import Correction
@@ -90,7 +91,7 @@ def listed(folder, corrections):
     write_csv(folder / "corrections.csv", [f.name for f in fields(Correction)], map(astuple, corrections))
 
 
-def test_a_corrected_label_takes_the_place_of_the_made_one(dataset, tmp_path, capsys):
+def test_a_corrected_label_takes_the_place_of_the_made_one(dataset, tmp_path, capsys, monkeypatch):
     folder, clips = dataset
     root, results = Root(folder, tmp_path / "prepared"), tmp_path / "results"
     hashes = ContentHashes(tmp_path / "hashes", "t")
@@ -102,6 +103,9 @@ def test_a_corrected_label_takes_the_place_of_the_made_one(dataset, tmp_path, ca
         correction(folder, reviewed, CLASSES, "c", 11),
     ]
     listed(reviewed, corrections)
+    # Within a cluster's job, what should be there is waited for; a copy that is to be written is not.
+    monkeypatch.setenv(files.JOB, "7")
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: pytest.fail("it waits"))
     adopt_corrections(reviewed, clips, root, CLASSES, results)
     said = capsys.readouterr().err
     assert "a at +0 left out: it is of the annotated frame" in said
@@ -330,6 +334,23 @@ def test_images_without_a_sequence_are_refined(with_stills, tmp_path):
     plan(with_stills, tmp_path, ["n1", "extra-50-refined"])
     after = {path.name: path.read_text() for path in (tmp_path / "shards/refine").iterdir()}
     assert sum(after[name] != before[name] for name in after) == 1
+
+
+def test_methods_refine_what_their_experiments_name_and_all_what_can_be_measured(with_stills, tmp_path):
+    plan(with_stills, tmp_path, ["extra-50-refined", "coarse-50-automask"], refinement="grabcut")
+    rows = [row for path in sorted((tmp_path / "shards/refine").iterdir()) for row in read_shard(path)]
+    asked = {clip.id: extra["methods"] for clip, extra in rows}
+    # Stills have no fine label; the others do, whatever experiment has them refined.
+    assert {clip for clip, methods in asked.items() if methods == "grabcut"} == {"x", "y"}
+    assert [methods for clip, methods in asked.items() if clip in "abc"] == ["*", "*"]
+    still, measured = (next(extra for _, extra in rows if extra["methods"] == methods) for methods in ("grabcut", "*"))
+    assert asks_for(still, "grabcut") and not asks_for(still, "grabcut_all")
+    assert asks_for(measured, "grabcut_all") and asks_for({"offsets": "0"}, "grabcut_all")
+    # Figures show the config's method, whatever is trained on.
+    every = replace(CATALOGUE["extra-50-refined"], refinement="none")
+    eligible, stock = [c for c in with_stills[1] if c.id in "abc"], Stock(stills_of(with_stills[1]))
+    _, methods = asked_of_stages([every], eligible, [0], stock, "grabcut")
+    assert methods == {clip: {"none", "grabcut"} for clip in "xy"}
 
 
 def test_each_experiment_takes_the_labels_of_its_own_method(dataset, tmp_path):

@@ -60,12 +60,31 @@ def test_a_figure_shows_arms_alone(tmp_path):
     assert {network for network, _ in part.shown("figure5")} == {"tdnet"}
     assert ids(part, "cost") == ARMS
     assert ids(part, "clips") == ["n1", "p2", "b3", "b3-fine", "v3"]
+    others = ["n1-plus", "all-b11", "p2-flow", "b3-uniform", "b3-filled-1"]
+    assert ids(parts(tmp_path, [*ARMS, *others]), "clips") == ["n1", "p2", "b3", "b3-fine", "v3"]
     settings = json.loads(part.settings("figure5"))
     assert settings["networks"] == ["tdnet"] and list(settings["experiments"]) == [
         "coarse-50",
         "coarse-50-refined",
         "n1",
     ]
+
+
+def test_a_network_with_experiments_of_its_own_is_shown_with_these_alone(tmp_path):
+    config = {"training": {"tmanet": {}, "tdnet": {"experiments": ["n1", "coarse-50"]}}}
+    part = parts(tmp_path, **config)
+    assert json.loads(part._study.table_settings())["own_experiments"] == {"tdnet": ["n1", "coarse-50"]}
+    assert json.loads(part.settings("table1"))["own_experiments"] == {"tdnet": ["n1"]}
+    assert json.loads(part.settings("figure4"))["own_experiments"] == {}
+    study = part._study
+    grid = Grid.of(tmp_path, json.loads(study.table_settings()))
+    runs = [
+        f"{network}/{id_}/draw{draw}-seed{seed}"
+        for network in grid.networks
+        for id_ in grid.experiments
+        for draw, seed in grid.runs_of(network, id_)
+    ]
+    assert sorted(runs) == sorted(study.runs) and len(runs) == len(ARMS) + 2
 
 
 def test_what_fills_labels_is_rested_on(tmp_path):
@@ -101,6 +120,7 @@ def test_what_fills_labels_is_rested_on(tmp_path):
         ("figure4", {"experiments": ["n1", "b3"]}, "figure4 shows tmanet trained on coarse-10"),
         ("cost", {"experiments": [], "networks": []}, "cost shows runs, and the config has none"),
         ("clips", {"experiments": ["n1", "coarse-50"]}, "clips compares mixtures .*: name one such as b3"),
+        ("clips", {"experiments": ["n1", "p2-flow"]}, "clips compares mixtures .*: name one such as b3"),
     ],
 )
 def test_what_the_config_has_nothing_for_is_said_with_the_mend(tmp_path, name, changes, why):
@@ -125,10 +145,13 @@ def test_a_damaged_definition_is_named(tmp_path):
         parts(tmp_path, definitions=tmp_path).runs("table1")
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_a_table_of_its_part_is_that_of_the_whole_study(tmp_path, table):
+FEW = ["n1", "coarse-50", "coarse-50-fine"]
+
+
+@pytest.mark.parametrize(("table", "own"), [*((table, []) for table in TABLES), ("table1", FEW), ("table3", FEW)])
+def test_a_table_of_its_part_is_that_of_the_whole_study(tmp_path, table, own):
     """What a table is told of must be all that it prints from: else it would be printed before its runs are there."""
-    part = parts(tmp_path, draws=[0, 1])
+    part = parts(tmp_path, draws=[0, 1], training={"tmanet": {}, "tdnet": {"experiments": own} if own else {}})
     whole = json.loads(part._study.table_settings())
     results = tmp_path / "results"
     rng = np.random.default_rng(0)

@@ -66,6 +66,7 @@ def late(tmp_path, monkeypatch):
                 path.replace(tmp_path / path.name)
 
     monkeypatch.setenv(JOB, "7")
+    monkeypatch.setattr(files, "_in_vain", False)
     monkeypatch.setattr(files.time, "sleep", sleep)
     return hidden, waits
 
@@ -93,6 +94,12 @@ def test_what_never_shows_is_named_after_a_minute(tmp_path, late):
     _, waits = late
     with pytest.raises(UserError, match=r"c\.h5 is missing or damaged"):
         read_label_layer(tmp_path / "c.h5", 1)
+    assert sum(waits) == 60
+    # What a preparation gathers next has had its minute too.
+    hashes = ContentHashes(tmp_path / "hashes", "s")
+    for name in ("d", "e"):
+        with pytest.raises(UserError, match="does not exist"):
+            hashes.of(tmp_path / name)
     assert sum(waits) == 60
 
 

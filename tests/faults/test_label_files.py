@@ -35,7 +35,7 @@ from fewframes.learning.samples import Sample, SampleReader
 from fewframes.reporting.gallery import write_gallery
 
 CITYSCAPES = load_class_table("cityscapes")
-MEND = r"delete what is left of it, and have it made again by `snakemake --forcerun propagate refine -- labels`"
+MEND = "run `fewframes verify --mend`, then `snakemake` again"
 LAYERS = {
     offset: Layer(
         (np.arange(3000).reshape(50, 60) // 300 + offset).astype(np.uint8),

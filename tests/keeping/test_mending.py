@@ -1,5 +1,9 @@
+import errno
+import os
+import shutil
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from kept import Kept
 
@@ -43,6 +47,36 @@ def test_a_table_behind_edited_scores_is_looked_at_once_these_are_right(kept: Ke
     table.write_text(table.read_text() + "edited\n")
     mend(kept.verify())
     assert not table.exists() and (kept.results / "tables/table1.csv").exists()
+
+
+def test_a_file_on_another_disk_is_put_aside_too(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    label, model, _ = damage(kept)
+    verified = kept.verify()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refused)
+        patch.setattr(Path, "rename", refused)
+        said = mend(verified)
+    assert not label.exists() and not model.exists() and "3 files put aside" in said
+
+
+def test_what_cannot_be_moved_is_named_and_the_rest_is_mended(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    label, model, scores = damage(kept)
+    right = scores.read_text().replace("mean,9", "mean,", 1)
+    move = shutil.move
+
+    def refused(file: Path, target: Path) -> None:
+        if file == model:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        move(file, target)
+
+    monkeypatch.setattr(shutil, "move", refused)
+    said = mend(kept.verify())
+    assert model.exists() and not label.exists() and scores.read_text() == right
+    assert f"{model} cannot be mended: No space left on device" in said and "2 files put aside" in said
+    assert "call `fewframes verify --mend` again" in said and "trained" not in said
 
 
 def test_what_is_whole_is_left_as_it_is(kept: Kept) -> None:

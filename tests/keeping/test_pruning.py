@@ -1,13 +1,17 @@
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kept import CONFIG, REPOSITORY, Kept
+from kept import CONFIG, REPOSITORY, Kept, study_of
 
+from fewframes.cli import app
 from fewframes.core.errors import UserError
+from fewframes.keeping import pruning
 from fewframes.keeping.pruning import _HALF_WRITTEN, Unused, prune, summary
 
 JUNK = ["label", "refined", "filled", "checkpoint", "half", "aside", "shard", "method"]
@@ -40,7 +44,7 @@ def test_what_nothing_uses_goes_and_all_else_stays(kept: Kept) -> None:
     left = write(kept.run("n1") / "checkpoints/last.pt")
     half = write(kept.results / "pseudo/copy/labels/.a-0123456789abcdef.h5.abcd1234.h5")
     aside = write(kept.results / "put-aside/tables/table1.csv")
-    shard = write(kept.results / "shards/propagate/0007.csv")
+    shard = write(kept.results / "pseudo/copy/0007.csv")
     junk = {old, left.parent, half, aside.parents[1], shard}
     found = pruned(dry=True)
     assert {each.path for each in found} == junk and all(path.exists() for path in junk)
@@ -63,9 +67,35 @@ def test_the_labels_of_an_unfinished_shard_stay(kept: Kept) -> None:
     assert kept.label_files() == before and mine
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_labels_stay_until_the_plan_deals_to_as_many_shards_as_the_config_has(kept: Kept, shards: int) -> None:
+    """Nothing is gathered yet, no manifest written: the CSVs of shards alone say what is labelled."""
+    for file in (kept.results / "manifests").rglob("*.csv"):
+        file.unlink()
+    (kept.results / "pseudo/copy/labels.csv").unlink()
+    kept.configure(shards=shards)
+    before = kept.files()
+    assert pruned(dry=True) == pruned() == pruned() == []
+    assert kept.files() == before
+
+
+def test_once_the_plan_deals_to_fewer_shards_the_csvs_of_the_others_go(kept: Kept) -> None:
+    config = {**CONFIG, "shards": 1}
+    kept.configure(shards=1)
+    CliRunner().invoke(
+        app,
+        ["needs", "--settings", study_of(config).plan_settings(), "--out", str(kept.results)],
+        catch_exceptions=False,
+    )
+    assert [file.name for file in (kept.results / "shards/propagate").iterdir()] == ["0000.csv"]
+    assert {each.path for each in pruned()} == {
+        kept.results / folder / "0001.csv" for folder in ("pseudo/copy", "refined/none")
+    }
+
+
 def test_runs_that_left_the_config_go_only_when_asked(kept: Kept) -> None:
     kept.configure(experiments=["n1"])
-    assert {each.kind for each in pruned(dry=True)} <= {"label files that nothing uses"}
+    assert pruned(dry=True) == []
     assert kept.label_files("filled/b3-filled-1")
     assert kept.run("b3").is_dir()
     pruned()
@@ -104,6 +134,20 @@ def test_what_may_still_be_written_stays(kept: Kept) -> None:
     assert pruned() == [] and fresh.exists()
 
 
+def test_what_goes_while_it_is_looked_at_is_left_to_whoever_works(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    half, left = write(kept.results / ".index.csv.abcd1234.csv"), write(kept.run("n1") / "checkpoints/last.pt")
+    looked_at = pruning._below
+
+    def taken_away(folder: Path) -> Iterator[Path]:
+        for path in list(looked_at(folder)):
+            path.unlink() if path in (half, left) else None
+            yield path
+
+    monkeypatch.setattr(pruning, "_below", taken_away)
+    assert [(each.path, each.size) for each in pruned(dry=True)] == [(left.parent, 0)]
+    assert not half.exists() and not left.exists()
+
+
 def test_nothing_is_pruned_while_a_head_runs_unless_told(kept: Kept) -> None:
     half = write(kept.results / ".index.csv.abcd1234.csv")
     locks = Path(".snakemake/locks")
@@ -126,7 +170,7 @@ def test_a_folder_that_is_a_link_to_elsewhere_is_not_ours(kept: Kept) -> None:
     assert sorted(elsewhere.iterdir()) == before
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chosen=st.sets(st.sampled_from(JUNK)))
 def test_after_any_prune_the_results_are_whole(kept: Kept, chosen: set[str]) -> None:
     clip = kept.label_files()[0].stem.rpartition("-")[0]

@@ -1,20 +1,29 @@
+import errno
+import hashlib
+import io
 import json
 import os
 import shutil
+from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Any
 
 import cv2
 import h5py
 import numpy as np
 import pytest
 from kept import CONFIG, REPOSITORY, Kept
+from PIL import Image
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import content_hash, read_csv, write_csv
-from fewframes.doctor.report import FAULT, WARNING
+from fewframes.doctor.report import FAULT, WARNING, Group
 from fewframes.keeping.inspection import begin
+from fewframes.keeping.labelfiles import Seen
 from fewframes.keeping.trained import rescore
 from fewframes.keeping.verifying import Verified, verify
+from fewframes.keeping.weights import inspect_weights
+from fewframes.labelling.correctionfolder import LISTING, Correction
 
 
 def faults(verified: Verified) -> list[tuple[str, str]]:
@@ -204,6 +213,117 @@ def test_an_edited_table_is_found(kept: Kept) -> None:
     verified = kept.verify()
     assert faults(verified) == [("Tables", "tables that are not what the runs say")]
     assert list(verified.inspection.broken) == [path]
+
+
+def test_tables_that_were_asked_for_by_name_are_looked_at_and_those_without_runs_are_not(kept: Kept) -> None:
+    kept.configure(tables=[])
+    (kept.results / "tables/table2.csv").write_text("of runs that left the config\n")
+    assert kept.verify().report.rows == [] and "2 tables of 2" in kept.verify().report.text()
+    edited = kept.results / "tables/claims.md"
+    edited.write_text(edited.read_text() + "edited\n")
+    verified = kept.verify()
+    assert faults(verified) == [("Tables", "tables that are not what the runs say")]
+    assert list(verified.inspection.broken) == [edited]
+
+
+def drawn(kept: Kept, name: str) -> Path:
+    """A figure as the workflow draws it: a PNG and a PDF."""
+    png = kept.results / "figures" / f"{name}.png"
+    png.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (40, 30)).save(png)
+    png.with_suffix(".pdf").write_bytes(b"%PDF-1.4\n...\n%%EOF\n")
+    return png
+
+
+def test_figures_must_open_and_be_there_in_both_forms(kept: Kept) -> None:
+    whole = [drawn(kept, name) for name in ("figure1", "cost", "quality", "signals")]
+    verified = kept.verify()
+    assert verified.report.rows == [] and "8 pictures opened" in verified.report.text()
+    flipped(whole[0], 60)
+    whole[1].with_suffix(".pdf").write_bytes(b"%PDF-1.4\n")
+    whole[2].unlink()
+    verified = kept.verify()
+    assert faults(verified) == [("Figures", "figures that are damaged"), ("Figures", "figures that are missing")]
+    assert set(verified.inspection.broken) == {whole[0], whole[1].with_suffix(".pdf"), whole[2]}
+
+
+def test_pictures_of_the_users_own_are_left_alone(kept: Kept) -> None:
+    drawn(kept, "mine").with_suffix(".pdf").unlink()
+    (kept.results / "figures/half.pdf").write_bytes(b"")
+    assert kept.verify().report.rows == []
+
+
+def test_weights_are_held_against_what_was_recorded_when_they_were_used(kept: Kept) -> None:
+    it = begin(Path("config.yaml"), REPOSITORY, 1)
+    tracker, backbone = Path("tracker.pt"), Path("backbone.pth")
+    for path in (tracker, backbone):
+        path.write_bytes(path.name.encode())
+    it.case.config["propagation"]["sam2"] = {"weights": str(tracker)}
+    it.case.config["training"]["tmanet"]["network"]["pretrained"] = str(backbone)
+    run = kept.run("n1")
+    facts = json.loads((run / "training.json").read_text())
+    facts["pretrained"] = hashlib.sha256(backbone.read_bytes()).hexdigest()
+    (run / "training.json").write_text(json.dumps(facts))
+    told = {"settings": {"weights": hashlib.sha256(tracker.read_bytes()).hexdigest()}}
+    seen = {it.results / "pseudo/sam2/labels/a.h5": Seen(told)}
+
+    def looked() -> list[tuple[str, str, str]]:
+        group = Group("Weights")
+        inspect_weights(it, seen, [run], group)
+        assert group.summary == "2 files"
+        return [(f.severity, f.what, f.name) for f in group.findings]
+
+    assert looked() == []
+    flipped(backbone, 0)
+    assert looked() == [(FAULT, "weights that are not those that were used", str(backbone))]
+    backbone.unlink()
+    assert looked() == [(WARNING, "weights that are not at hand", str(backbone))]
+    assert not it.broken, "they are their owner's"
+
+
+def test_corrected_labels_must_be_as_they_were_imported(kept: Kept) -> None:
+    label, classes = b"pixels", b"classes"
+    names = ["labels/a.png", f"classes/{hashlib.blake2b(classes, digest_size=8).hexdigest()}.csv"]
+    for name, content in zip(names, (label, classes), strict=True):
+        (Path("corrections") / name).parent.mkdir(parents=True)
+        (Path("corrections") / name).write_bytes(content)
+    known = hashlib.blake2b(label, digest_size=8).hexdigest()
+    row = Correction(
+        "a", 1, "pseudo", "copy", "f", names[0], known, names[1], "i", 2.0, "me", "cvat", "2026-01-01", None
+    )
+    write_csv(Path("corrections") / LISTING, [f.name for f in fields(row)], [astuple(row)])
+    kept.configure(dataset={**CONFIG["dataset"], "corrections": "corrections"})
+    assert kept.verify().report.rows == []
+    flipped(Path("corrections") / names[0], 0)
+    verified = kept.verify()
+    assert faults(verified) == [("Dataset", "corrected labels that are not as they were imported")]
+    assert not verified.inspection.broken, "they are their owner's"
+
+
+@pytest.mark.parametrize("refused", ["label", "model", "scores", "manifest", "csv", "image"])
+def test_a_file_that_the_system_does_not_give_out_is_not_called_damaged(
+    kept: Kept, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = kept.results / "manifests/n1/draw0.csv"
+    path = {
+        "label": kept.label_files()[0],
+        "model": kept.run("n1") / "model.safetensors",
+        "scores": kept.run("n1") / "confusion.npz",
+        "manifest": manifest,
+        "csv": kept.results / "pseudo/copy/0000.csv",
+        "image": Path("city") / read_csv(manifest, ("image",))[0]["image"],
+    }[refused]
+    opened = io.open
+
+    def stale(file: object, *arguments: Any, **named: Any) -> Any:
+        if str(file) == str(path):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(file))
+        return opened(file, *arguments, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("io.open", stale)
+    monkeypatch.setattr("builtins.open", stale)
+    with pytest.raises(UserError, match=rf"{path.name} .*Stale file handle"):
+        kept.verify()
 
 
 def test_what_an_older_version_did_not_record_is_said_and_is_no_fault(kept: Kept) -> None:

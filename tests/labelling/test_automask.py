@@ -159,7 +159,7 @@ def test_neither_batch_nor_precision_of_the_network_nor_early_settling_changes_t
     stability=st.sampled_from([0.0, 0.3, 0.6, 0.9]),
     overlap=st.sampled_from([0.3, 0.7, 1.0]),
 )
-@hypothesis_settings(max_examples=100, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=100, derandomize=True)
 def test_filters_pass_what_passes_when_all_is_upsampled(seed, cells, size, whole_numbers, stability, overlap):
     rng = np.random.default_rng(seed)
     low = torch.from_numpy(rng.normal(rng.normal(size=(12, 1, 1)), 4, (12, cells, cells)).astype(np.float32))
@@ -304,7 +304,7 @@ def labels_and_masks(draw):
 
 
 @given(labels_and_masks(), st.sampled_from([0.0, 0.5, 0.8, 0.9]), st.integers(1, 5), st.sampled_from(["a", "b"]))
-@hypothesis_settings(max_examples=80, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=80, derandomize=True)
 def test_pixels_outside_accepted_masks_keep_their_label(drawn, purity, min_labelled, order):
     coarse, masks = drawn
     before = coarse.copy()

@@ -166,7 +166,7 @@ def test_matching_finds_the_place_that_a_piece_came_from():
 MASKS = arrays(np.bool_, (12, 15))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(MASKS)
 def test_a_boundary_is_its_own(mask):
     assert boundary_f(mask, mask) == 1
@@ -180,7 +180,7 @@ def test_boundaries_count_within_the_tolerance():
     assert boundary_f(np.zeros_like(truth), truth) == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.uint8, (7, 9), elements=st.sampled_from([0, 1, IGNORE])))
 def test_unclaimed_pixels_take_a_nearest_label(label):
     filled = nearest_filled(label)
@@ -198,7 +198,7 @@ def test_unclaimed_pixels_take_a_nearest_label(label):
 # --- prompts
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(arrays(np.bool_, (3, 10, 14)), st.integers(0, 99))
 def test_prompts_are_where_they_say(masks, seed):
     masks[:, 4, 5] = True

@@ -113,7 +113,7 @@ def take(package, exported_to, out, classes, **options):
     return import_corrections(package, exported_to, out, classes, **{"minutes": 2.5, "by": "Ann"} | options)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("table", ["own", *BUILT_IN])
 @pytest.mark.parametrize("form", ["labelIds", "labelTrainIds", "cvat"])

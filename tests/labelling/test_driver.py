@@ -8,6 +8,7 @@ from PIL import Image
 
 from fewframes.core.clips import Clip, write_clips
 from fewframes.core.errors import UserError
+from fewframes.core.files import read_csv
 from fewframes.core.labelfile import Layer, read_label_layer, read_layer, read_provenance, write_label_file
 from fewframes.core.labels import load_class_table
 from fewframes.labelling.propagation.driver import propagate_shard
@@ -207,6 +208,19 @@ def test_refinement_makes_a_label_and_finds_it_again(root):
     assert refine(root)[0] == row and made(root) == before
     kept, same = refine(root, "none")
     assert (read_label_layer(same, 0) == coarse).all() and kept["fingerprint"] != row["fingerprint"]
+
+
+def test_a_shard_refines_what_it_asks_for_by_the_method(root):
+    row, file = refine(root, "none")
+    results = root.parent / "results"
+    before = file.stat().st_mtime_ns
+    out, shard = results / "refined/none/0000.csv", results / "shard.csv"
+    for methods, found in (("none grabcut", 1), ("*", 1), ("grabcut", 0)):
+        write_clips(shard, [clip()], {"offsets": {"c": "0"}, "methods": {"c": methods}, "state": {"c": ""}})
+        refine_shard(shard, "none", {}, root, CLASSES, results, out)
+        rows = read_csv(out, ("clip",))
+        assert rows == [row] * found
+    assert file.stat().st_mtime_ns == before
 
 
 def test_a_coarse_label_of_another_size_is_named(root):

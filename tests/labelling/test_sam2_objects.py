@@ -65,7 +65,7 @@ def test_small_pieces_and_those_beyond_the_cap_are_one_object_per_class(street):
     assert found(capped)[-2:] == [(CAR, 42), (CAR, 54)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     arrays(np.uint8, (9, 11), elements=st.sampled_from([ROAD, POLE, CAR, 255])),
     st.sampled_from(MAPPINGS),

@@ -374,7 +374,6 @@ def test_tiles_are_equally_wide_and_cover_the_width(width, tiles):
         assert tiles == 1 or all(a.stop - b.start >= width // 32 for a, b in itertools.pairwise(columns))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_stitching_a_frame_that_was_cut_gives_it_back(seed):
     rng = np.random.default_rng(seed)
@@ -399,7 +398,7 @@ def test_what_tiles_count_is_the_width_once(width, tiles):
     assert all(a[1] == pytest.approx(b[0]) for a, b in itertools.pairwise(spans))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(40, 90), (64, 64), (100, 30)]), st.sampled_from([16, 32, 64]))
 def test_objects_that_vanish_are_told_as_by_resizing_each(seed, size, side):
     rng = np.random.default_rng(seed)

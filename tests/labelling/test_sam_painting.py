@@ -71,7 +71,7 @@ def test_things_are_the_refined_classes_and_those_with_instances():
     assert names == [*stuffless, "motorcycle", "bicycle"]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seeds)
 def test_by_default_no_pixel_of_another_thing_is_taken_and_what_is_vacated_is_ignored(seed):
     coarse, objects, masks, iou = scene(seed)
@@ -86,7 +86,7 @@ def test_by_default_no_pixel_of_another_thing_is_taken_and_what_is_vacated_is_ig
     np.testing.assert_array_equal(canvas.label[others], coarse[others])  # a bus, say
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     seeds,
     st.sampled_from(["stuff_and_unlabelled", "unlabelled", "everything"]),
@@ -121,7 +121,7 @@ def test_a_pixel_goes_to_the_best_of_those_that_may_have_it(seed, overwrites, va
         assert canvas.label[pixel] == (objects[owner].train_id if owner >= 0 else left_alone)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seeds, st.sampled_from(["predicted_iou", "smallest"]))
 def test_the_numbering_of_objects_does_not_matter(seed, overlaps):
     coarse, objects, masks, iou = scene(seed)
@@ -152,7 +152,6 @@ def test_the_guard_measures_areas_overlap_and_the_estimate():
     assert not plausible(compared(coarse, np.zeros(SIZE, bool), 1.0), GuardSettings())
 
 
-@settings(deadline=None)
 @given(seeds, st.integers(1, 6))
 def test_random_points_lie_in_the_object_and_differ_where_they_can(seed, count):
     _, objects, _, _ = scene(seed)
@@ -227,7 +226,6 @@ def test_an_object_that_is_all_there_is_has_no_points_around_it():
     assert not points_in_and_around(coarse, car, BoxSettings(outside_points=0))[1][3:].size
 
 
-@settings(deadline=None)
 @given(seeds, st.integers(1, 4), st.integers(0, 3))
 def test_points_in_and_around_are_where_they_are_said_to_be(seed, inside_points, outside_points):
     coarse, objects, _, _ = scene(seed)

@@ -233,7 +233,7 @@ def test_crops_are_nearly_square_and_share_a_sixteenth():
     assert (upper.width, upper.height, lower.top) == (720, 720, 240)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 60), st.integers(1, 60), st.data())
 def test_a_box_is_whole_in_its_view(height, width, data):
     views = views_of((height, width), 64, crops=True)
@@ -279,7 +279,7 @@ def outline(rng, cells, blob):
     return float(rng.uniform(1, 12)) - ((y - centre[0]) ** 2 + (x - centre[1]) ** 2).sqrt() + noise
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(8, 300), st.integers(8, 300), st.integers(0, 2**16), st.booleans())
 def test_windows_equal_the_whole_resized(height, width, seed, blob):
     view = View(0, 0, height, width, 128)

@@ -35,7 +35,7 @@ def test_groups_and_classes_without_instance_ids_fall_into_components():
     assert [(t.train_id, t.left, t.area) for t in things] == [(5, 5, 3), (5, 7, 3), (13, 0, 6), (13, 2, 6)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.uint8, (9, 11), elements=st.sampled_from([0, 1, 2, 255])), st.booleans(), st.integers(0, 5))
 def test_things_are_every_pixel_of_their_classes_once(label, with_instances, pad):
     instances = None

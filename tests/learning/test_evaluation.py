@@ -1,4 +1,5 @@
 import csv
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,16 @@ def test_what_was_counted_is_found_and_only_what_changed_is_counted_anew(tiny, t
     (tmp_path / "scored.npz").write_bytes(files["scored.npz"][:100])
     evaluate(trained, **arguments, out=tmp_path, settings=settings)
     assert len(counted) == 3 and (tmp_path / "metrics.csv").read_bytes() == files["metrics.csv"]
+    with zipfile.ZipFile(tmp_path / "scored.npz") as archive:
+        stored = archive.getinfo("confusion.npy")
+    damaged = bytearray(files["scored.npz"])
+    # Beyond the header of what is stored; its sums, which lie apart, are whole.
+    damaged[stored.header_offset + 30 + len(stored.filename) + stored.compress_size // 2] ^= 0xFF
+    (tmp_path / "scored.npz").write_bytes(damaged)
+    evaluate(trained, **arguments, out=tmp_path, settings=settings)
+    assert len(counted) == 4 and {p.name: p.read_bytes() for p in tmp_path.glob("*.npz")} == {
+        name: files[name] for name in ("scored.npz", "confusion.npz")
+    }
 
 
 def test_pixels_can_be_counted_at_another_size(tiny, trained, tmp_path) -> None:

@@ -99,6 +99,14 @@ def test_a_damaged_label_file_is_made_again(gaps, model) -> None:
     assert read_layer(gaps.labels_root / rows["clip1"]["file"], 10).notes["unfilled"] == "flow/1.h5"
 
 
+def test_a_label_file_that_goes_meanwhile_is_named(gaps, model, monkeypatch) -> None:
+    file = gaps.labels_root / filled(gaps, model)["clip1"]["file"]
+    # The last that is said before the rows are written.
+    monkeypatch.setattr(filling, "say", lambda _: file.unlink())
+    with pytest.raises(UserError, match=rf"{file.name} is missing or damaged: run `fewframes verify --mend`"):
+        filled(gaps, model)
+
+
 def test_labels_of_random_weights_stay_marked(gaps, model) -> None:
     moved = gaps.labels_root / "flow/random-weights/1.h5"
     moved.parent.mkdir()

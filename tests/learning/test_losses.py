@@ -27,7 +27,7 @@ def test_hard_pixels_count_and_a_sixteenth_at_least(hard: int, kept: int) -> Non
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 999), st.integers(1, 70), st.floats(0, 1))
 def test_the_hardest_are_as_a_sorted_list_has_them(seed: int, pixels: int, ignored: float) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -126,7 +126,7 @@ def test_a_stages_map_goes_up_with_a_border_of_batch_norms_zero() -> None:
 
 
 @given(n=st.integers(1, 12), m=st.integers(1, 12), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_fast_attention_is_the_product_with_all_cosine_affinities(n: int, m: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     query, key, value = (torch.randn(2, length, c, generator=generator) for length, c in ((n, 5), (m, 5), (m, 7)))

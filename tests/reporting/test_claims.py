@@ -155,8 +155,11 @@ def test_a_claim_about_another_dataset_and_one_without_experiment_say_why(tmp_pa
     assert (there["outcome"], there["why"]) == (OPEN, "said of idd")
     assert (none["outcome"], none["why"], none["check"]) == (OPEN, "no arm for it", "")
     assert "- **not established** (no arm for it)" in text
-    (there, _), _ = written(grid, claims, dataset="idd")
-    assert (there["outcome"], there["why"]) == (HELD, "")
+    for name in ("idd", "idd-paper"):
+        (there, _), _ = written(grid, claims, dataset=name)
+        assert (there["outcome"], there["why"]) == (HELD, "")
+    (there, _), _ = written(grid, claims, dataset="iddx")
+    assert there["outcome"] == OPEN
 
 
 CHECK = {"arm": "b3", "against": "n1", "above": 0}

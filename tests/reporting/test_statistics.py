@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewframes.core.errors import UserError
-from fewframes.reporting.statistics import Grid, Spread, read_runs, read_scores, spread
+from fewframes.reporting.statistics import Grid, Spread, pareto, read_runs, read_scores, spread
 
 
 def grid_of(results, draws, seeds):
@@ -22,11 +22,31 @@ def write_metrics(results: Path, network: str, experiment: str, draw: int, seed:
 def test_an_experiment_may_have_seeds_of_its_own(tmp_path):
     settings = {"networks": ["tmanet"], "experiments": {"n1": [0], "b3": [0, 1, 2]}, "seeds": [0]}
     grid = Grid.of(tmp_path, {**settings, "own_seeds": {"n1": [0, 5]}})
-    assert grid.runs_of("n1") == [(0, 0), (0, 5)] and grid.runs_of("b3") == [(0, 0), (1, 0), (2, 0)]
-    assert grid.runs_of("b11") == []
+    assert grid.runs_of("tmanet", "n1") == [(0, 0), (0, 5)]
+    assert grid.runs_of("tmanet", "b3") == [(0, 0), (1, 0), (2, 0)]
+    assert grid.runs_of("tmanet", "b11") == grid.runs_of("tdnet", "n1") == []
     for seed, miou in ((0, 0.5), (5, 0.7), (7, 0.9)):
         write_metrics(tmp_path, "tmanet", "n1", 0, seed, f"class,iou,accuracy\nmean,{50 * miou},{50 * miou}\n")
     assert set(read_runs(grid, "tmanet", "n1")) == {(0, 0), (0, 5)}
+
+
+def test_a_network_may_have_experiments_of_its_own(tmp_path):
+    settings = {"networks": ["tmanet", "tdnet"], "experiments": {"n1": [0], "b3": [0]}, "seeds": [0]}
+    grid = Grid.of(tmp_path, {**settings, "own_experiments": {"tdnet": ["n1"]}})
+    assert [n for n in grid.networks for e in grid.experiments if grid.takes(n, e)] == ["tmanet", "tmanet", "tdnet"]
+    # The run of another config, which lies there still, does not count.
+    for network in grid.networks:
+        write_metrics(tmp_path, network, "b3", 0, 0, "class,iou,accuracy\nmean,50,60\n")
+    assert read_runs(grid, "tmanet", "b3") == {(0, 0): (50, 60)} and read_runs(grid, "tdnet", "b3") == {}
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=12))
+def test_the_pareto_front_is_what_nothing_matches_at_its_cost(points):
+    items = list(enumerate(points))
+    front = pareto(items, lambda item: item[1][0], lambda item: item[1][1])
+    undominated = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] >= p[1] for q in points)}
+    assert [point for _, point in front] == sorted(undominated)
+    assert all(i == points.index(point) for i, point in front)
 
 
 def test_spread_by_hand():

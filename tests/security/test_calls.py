@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fewframes.experiments.parts import CURVES, SHEETS
+
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
 RULES = [REPOSITORY / "Snakefile", *sorted((REPOSITORY / "rules").glob("*.smk"))]
@@ -82,12 +84,9 @@ UNQUOTED = {
     "{threads}": "a number",
     "{wildcards.seed}": "a number (common.smk)",
     "{wildcards.method}": "letters, digits and '_' (common.smk)",
-    "{wildcards.round}": "a number (common.smk)",
-    "{wildcards.picture}": "two words (tables.smk)",
     "{wildcards.figure}": "a figure of ours (figures.smk)",
     "{wildcards.selection}": "two words (selection.smk)",
     "{params.method}": "a method's name, checked by Study",
-    "{params.network}": "a key of the config's schema",
     "{params.device}": "auto, cpu or cuda, by the config's schema",
     "{params.reach}": "a number, by the config's schema",
     "{params.clips}": "a number, by the config's schema",
@@ -95,9 +94,15 @@ UNQUOTED = {
 """What stands without quotes, and what it is: no name from data, and nothing that a config could make a command of."""
 
 
-def shells(path):
-    """The text of each rule's shell command."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+def rules():
+    """The text of each rule, and of what stands before the first in a file."""
+    for path in RULES:
+        yield from re.split(r"^ *(?:use )?(?:rule|checkpoint) .*:$", path.read_text(encoding="utf-8"), flags=re.M)
+
+
+def shells(rule):
+    """The text of a rule's shell command, if it has one."""
+    lines = rule.splitlines()
     for number, line in enumerate(lines):
         if line.strip() == "shell:":
             deep = len(line) - len(line.lstrip())
@@ -110,10 +115,10 @@ def shells(path):
 
 
 def test_whatever_reaches_a_shell_is_quoted_or_a_word_of_ours():
-    commands = [command for path in RULES for command in shells(path)]
+    commands = [command for rule in rules() for command in shells(rule)]
     fields = [field for command in commands for field in re.findall(r"\{[^{}]*\}", command)]
     assert len(commands) > 20 and len(fields) > 150
-    assert {field for field in fields if not field.endswith(":q}")} <= UNQUOTED.keys()
+    assert {field for field in fields if not field.endswith(":q}")} == UNQUOTED.keys()
 
 
 def test_rules_run_commands_alone():
@@ -121,10 +126,20 @@ def test_rules_run_commands_alone():
         assert not re.search(r"^\s+(run|script|notebook|wrapper|cwl):|\bshell\(", path.read_text(), re.MULTILINE), path
 
 
+def constraints(text):
+    """What wildcards may be, by the expressions that say so."""
+    blocks = re.findall(r"^( *)wildcard_constraints:\n((?:\1 +.*\n)+)", text, re.MULTILINE)
+    return {name: value for _, block in blocks for name, value in re.findall(r"^ *(\w+)=(.*),$", block, re.MULTILINE)}
+
+
 def test_wildcards_are_words():
-    constraints = re.search(r"wildcard_constraints:\n((?:    .*\n)+)", (REPOSITORY / "rules/common.smk").read_text())[1]
-    patterns = dict(re.findall(r'(\w+)=r?"(.*)"', constraints))
-    used = {match for path in RULES for match in re.findall(r"\{wildcards\.(\w+)\}", "\n".join(shells(path)))}
-    for wildcard in used & patterns.keys():
-        for hostile in ("a;b", "$(a)", "a b", "a\nb", "../a", "{a}"):
-            assert not re.fullmatch(patterns[wildcard], hostile), wildcard
+    of_all = constraints((REPOSITORY / "rules/common.smk").read_text())
+    seen = set()
+    for rule in rules():
+        own = of_all | constraints(rule)
+        for wildcard in {match for command in shells(rule) for match in re.findall(r"\{wildcards\.(\w+)\}", command)}:
+            pattern = eval(own[wildcard], {"CURVES": CURVES, "SHEETS": SHEETS})
+            for hostile in ("a;b", "$(a)", "a b", "a\nb", "../a", "{a}", "-a"):
+                assert not re.fullmatch(pattern, hostile), (wildcard, hostile)
+            seen.add(wildcard)
+    assert {f"{{wildcards.{name}}}" for name in seen} == {field for field in UNQUOTED if "wildcards" in field}

@@ -13,7 +13,7 @@ from cluster import wait
 from slurmstudy import HEAD
 from study import REPOSITORY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 SECTIONS = (REPOSITORY / "docs/how-to/slurm.md").read_text(encoding="utf-8").split("\n## ")
 BLOCKS = {section.split("\n")[0]: re.findall(r"^```bash\n(.*?)^```$", section, re.M | re.S) for section in SECTIONS}

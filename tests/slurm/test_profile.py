@@ -6,9 +6,10 @@ import pytest
 import yaml
 from slurmstudy import PROFILE
 from snakemake.profiles import ProfileConfigFileParser
-from study import REPOSITORY
+from study import REPOSITORY, local_rules, rule_blocks
 
 from fewframes.labelling.models.checkpoint import PACKAGES
+from fewframes.learning.settings import TrainingSettings
 
 METHODS = {"flow", "copy", "grabcut", "none"} | {key.split(".")[1] for key in PACKAGES}
 
@@ -45,13 +46,8 @@ def test_it_keeps_what_the_default_profile_says(asked):
 
 
 def test_it_speaks_of_rules_that_are_submitted(asked):
-    blocks = {}
-    for file in (REPOSITORY / "rules").glob("*.smk"):
-        _, *rest = re.split(r"^ *(?:rule|checkpoint) (\w+):$", file.read_text(), flags=re.M)
-        blocks |= dict(zip(rest[::2], rest[1::2], strict=True))
-        for rule, inherits in re.findall(r"^ *use rule (\w+) as (\w+) with:$", file.read_text(), flags=re.M):
-            blocks[inherits] = blocks[rule]
-    submitted = {rule for rule, block in blocks.items() if "localrule: True" not in block}
+    blocks = rule_blocks()
+    submitted = blocks.keys() - local_rules()
     with_gpu = {rule for rule in submitted if re.search(r"^ +gpu=", blocks[rule], re.M)}
     profile = asked(partition="here", gpu_partition="there")
     assert with_gpu < profile.rules <= submitted
@@ -83,6 +79,10 @@ def test_a_gpu_is_asked_for_in_one_way_only(asked):
     assert (profile.of("train", "gpu"), profile.of("train", "gres")) == (0, "gpu:a100:1")
     assert profile.of("propagate", "gres", "sam2") == "gpu:a100:1"
     assert profile.of("propagate", "gres", "flow") == "" and profile.of("train", "gpu_model") is None
+
+
+def test_a_training_has_a_core_for_each_worker_beside_its_own(asked):
+    assert int(asked().of("train", "cpus_per_task")) == 1 + TrainingSettings.workers
 
 
 def test_an_account_is_named_where_there_is_one(asked):

@@ -7,7 +7,7 @@ import pytest
 from cluster import GPUS, wait
 from slurmstudy import EXPERIMENTS, go_on, is_signalled
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 
 def test_gpu_steps_run_on_gpu_nodes_and_no_more_at_once_than_there_are_gpus(finished, cluster):

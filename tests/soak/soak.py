@@ -1,4 +1,4 @@
-"""The long tests, run by `make soak`: figures are printed at the end, and any difference ends them with an exit code.
+"""The long tests, run by `make soak`: each prints its figures as it ends; any difference ends them with an exit code.
 
 `kills`: a tiny study is killed at random moments until it was killed often enough; whenever it is done, its results
 must be those of an undisturbed run. `slurm`: the whole demo on a Slurm cluster of this machine, polled as the executor
@@ -44,17 +44,16 @@ def main():
     parser.add_argument("--kills", type=int, default=50, help="how often to kill")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     given = parser.parse_args()
-    figures = {}
+    parts = {
+        "kills": lambda folder: kill_at_random(folder, given.kills, given.seed),
+        "slurm": clusterdemo.compare,
+    }
+    for part in given.parts:
+        if part not in parts:
+            parser.error(f"there is no part '{part}': name {' or '.join(parts)}")
     for part in given.parts:
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-            if part == "kills":
-                figures[part] = kill_at_random(Path(folder), given.kills, given.seed)
-            elif part == "slurm":
-                figures[part] = clusterdemo.compare(Path(folder))
-            else:
-                parser.error(f"there is no part '{part}'")
-    for part, lines in figures.items():
-        print(f"\n== {part}\n{lines}")
+            print(f"\n== {part}\n{parts[part](Path(folder))}", flush=True)
 
 
 if __name__ == "__main__":

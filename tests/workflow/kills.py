@@ -1,7 +1,6 @@
 """`kill -9` at random moments, again and again, until a study is done; and what must be true then."""
 
 import hashlib
-import os
 import random
 import re
 import shutil
@@ -10,10 +9,14 @@ import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
 
+from study import Run, end
+
 EXPENSIVE = {"toycity", "propagate", "refine", "train", "evaluate"}
 """What must not be done twice; the rest is cheap, and checkpoints run whenever one above them did."""
 _OF_ITS_TIME = {"logs", "benchmarks", "hashes", "measured", "tensorboard"}
 """Folders whose files tell when or by whom something was made, or are known by it."""
+_OF_THIS_COPY = {"states.csv", "report.html"}
+"""Files that tell of files' times, or of the commit of Fewframes and what changed since."""
 _LEFT = re.compile(r"\..*|lease|checkpoints|.*\.part")
 """What unfinished work looks like."""
 _IN_VAIN = 3
@@ -95,10 +98,10 @@ class _Killer:
             moment = self._moments.uniform(0, self._longest)
             output, _ = process.communicate(timeout=moment if figures.kills < self._kills else None)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            output, _ = process.communicate()
+            output = end(process)
             figures.kills += 1
-            running = _running(output) or ["between jobs"]
+            run = Run(process.returncode, output)
+            running = [rule for rule, _ in sorted(set(run.jobs) - run.finished)] or ["between jobs"]
             figures.hit.update(running)
             self._say(f"kill {figures.kills} after {moment:.0f} s: {', '.join(running)}")
             self._vain = 0 if "Finished jobid" in output or "resuming at" in output else self._vain + 1
@@ -123,7 +126,7 @@ class _Done:
         labels = {path: path.stat().st_mtime_ns for path in study.results.glob("*/*/labels/[!.]*.h5")}
         anew = [path for path, when in self._labels.items() if labels.get(path) != when]
         assert not anew, f"labels made anew: {anew}\n{output}"
-        finished = {job for job in _finished(output) if job[0] in EXPENSIVE}
+        finished = {job for job in Run(None, output).finished if job[0] in EXPENSIVE}
         twice = self._finished & finished
         assert not twice, f"done twice: {twice}\n{output}"
         models = study.models()
@@ -140,29 +143,10 @@ def contents(study):
             parts = path.relative_to(study.folder).parts
             if not path.is_file() or path.name.startswith(".") or _OF_ITS_TIME & set(parts):
                 continue
-            if path.suffix == ".ran" or path.name == "states.csv":
+            if path.suffix == ".ran" or path.name in _OF_THIS_COPY:
                 continue
             data = path.read_bytes()
             if "shards" in parts:  # its last column is the state, which is of files' times
                 data = b"\n".join(line.rpartition(b",")[0] for line in data.splitlines())
             found["/".join(parts)] = hashlib.sha256(data).hexdigest()
     return found
-
-
-def _jobs(output):
-    """The jobs that were started, as (rule, wildcards) by their numbers."""
-    blocks = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", output, re.MULTILINE)
-    jobs = {}
-    for rule, block in blocks:
-        facts = dict(re.findall(r"^    (\w+): (.*)", block, re.MULTILINE))
-        jobs[facts.get("jobid")] = (rule, facts.get("wildcards", ""))
-    return jobs
-
-
-def _finished(output):
-    jobs = _jobs(output)
-    return [jobs[number] for number in re.findall(r"Finished jobid: (\d+)", output)]
-
-
-def _running(output):
-    return [rule for rule, _ in Counter(_jobs(output).values()) - Counter(_finished(output))]

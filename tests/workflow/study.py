@@ -1,5 +1,6 @@
 """A study in a folder of its own: configure it, run Snakemake on it, kill it, look at what it made."""
 
+import contextlib
 import json
 import os
 import re
@@ -45,8 +46,16 @@ class Run:
     def __init__(self, code, output):
         self.code = code
         self.output = output
-        jobs = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", output, re.MULTILINE)
-        self.jobs = [(rule, (re.search(r"wildcards: (.*)", block) or ["", ""])[1]) for rule, block in jobs]
+        blocks = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", output, re.MULTILINE)
+        facts = [dict(re.findall(r"^    (\w+): (.*)", block, re.MULTILINE)) for _, block in blocks]
+        self.jobs = [(rule, said.get("wildcards", "")) for (rule, _), said in zip(blocks, facts, strict=True)]
+        self._numbers = [said.get("jobid") for said in facts]
+
+    @property
+    def finished(self):
+        """Its jobs that ended well."""
+        jobs = dict(zip(self._numbers, self.jobs, strict=True))
+        return {jobs[number] for number in re.findall(r"Finished jobid: (\d+)", self.output)}
 
     def of(self, rule):
         return sorted(wildcards for name, wildcards in self.jobs if name == rule)
@@ -84,7 +93,10 @@ class Study:
 
     def run(self, *targets, options=()):
         process = self.start(*targets, options=options)
-        output, _ = process.communicate(timeout=600)
+        try:
+            output, _ = process.communicate(timeout=600)
+        finally:
+            end(process)
         # A job that Snakemake starts on a placeholder reads the wrong file, and says nothing.
         assert "--dry-run" in options or "<TBD>" not in output, output
         return Run(process.returncode, output)
@@ -94,16 +106,17 @@ class Study:
         command = [sys.executable, "-m", "fewframes", *map(str, arguments)]
         return subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True)
 
-    def killed(self, when, *targets, seconds=120):
+    def killed(self, when, *targets, seconds=300):
         """Start, wait until `when()` is true, and kill -9 everything that runs."""
         process = self.start(*targets)
         deadline = time.monotonic() + seconds
-        while not when():
-            assert process.poll() is None, "it ended before it could be killed:\n" + process.stdout.read()
-            assert time.monotonic() < deadline, "what was waited for never came"
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        try:
+            while not when():
+                assert process.poll() is None, "it ended before it could be killed:\n" + process.stdout.read()
+                assert time.monotonic() < deadline, "what was waited for never came"
+                time.sleep(0.02)
+        finally:
+            end(process)
 
     def unlock(self):
         # A killed head leaves its lock; the mend is the one Snakemake names.
@@ -129,6 +142,30 @@ class Study:
 
     def manifest(self, experiment):
         return (self.results / "manifests" / experiment / "draw0.csv").read_text()
+
+
+def rule_blocks():
+    """The text of every rule by its name; of one that uses another, the other's."""
+    blocks = {}
+    for file in (REPOSITORY / "Snakefile", *(REPOSITORY / "rules").glob("*.smk")):
+        _, *rest = re.split(r"^ *(?:rule|checkpoint) (\w+):$", file.read_text(), flags=re.M)
+        blocks |= dict(zip(rest[::2], rest[1::2], strict=True))
+        for rule, inherits in re.findall(r"^ *use rule (\w+) as (\w+) with:$", file.read_text(), flags=re.M):
+            blocks[inherits] = blocks[rule]
+    return blocks
+
+
+def local_rules():
+    """Those that run beside Snakemake, on a cluster too."""
+    return {rule for rule, block in rule_blocks().items() if "localrule: True" in block}
+
+
+def end(process):
+    """Kill -9 what `Study.start` started and all that this started, where it still runs; gives back what it printed."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    output, _ = process.communicate()
+    return output
 
 
 def environment():

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from study import CONFIG, EXPERIMENTS, REPOSITORY, Study, environment
+from study import CONFIG, EXPERIMENTS, REPOSITORY, Study, environment, local_rules
 
 from fewframes.forecast.dataset import case_of
 from fewframes.forecast.jobs import jobs_of
@@ -23,9 +23,7 @@ ALSO_RUN = ["b3-fine", "b3-flow", "b3-filled-1", "b3-filled-2", "coarse-50-refin
 
 def submitted(run):
     """The jobs of a dry run by rule, but for those that run beside Snakemake."""
-    text = "\n".join(path.read_text() for path in (REPOSITORY / "Snakefile", *REPOSITORY.glob("rules/*.smk")))
-    rules = re.split(r"^ *(?:use )?(?:rule|checkpoint) (\w+)", text, flags=re.MULTILINE)
-    beside = {name for name, body in zip(rules[1::2], rules[2::2], strict=True) if "localrule: True" in body}
+    beside = local_rules()
     return Counter(COUNTED_WITH.get(rule, rule) for rule, _ in run.jobs if rule not in beside)
 
 

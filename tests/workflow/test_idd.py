@@ -7,7 +7,7 @@ import shutil
 import pytest
 from study import Study
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("idd")]
 
 IDD = {
     "dataset": {"name": "toy", "reader": "idd", "root": "city", "classes": "idd", "truth": "city-truth"},

@@ -50,5 +50,5 @@ def test_killed_at_random_again_and_again(finished_study, tmp_path):
     (tmp_path / "killed").mkdir()
     study = Study(tmp_path / "killed")
     study.configure()
-    figures = kills.loop(study, finished_study, 5, 10, seed=1)
-    assert figures.kills == 5 and figures.rounds
+    figures = kills.loop(study, finished_study, 2, 10, seed=1)
+    assert figures.kills == 2 and figures.rounds

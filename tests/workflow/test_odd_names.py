@@ -5,7 +5,12 @@ import csv
 import cv2
 import numpy as np
 import pytest
-from study import Study
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+from study import CONFIG, REPOSITORY, Study
+
+from fewframes.core.errors import UserError
+from fewframes.experiments.study import Study as Parsed
 
 pytestmark = pytest.mark.slow
 
@@ -78,21 +83,34 @@ def test_odd_names_reach_the_labels_and_no_shell(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"results": "{method}"}, "config: results has {method}, which Snakemake would fill in"),
-        ({"note": "as in {wildcards}"}, "config: note has {wildcards}"),
-        ({"results": "-rf"}, "config: results is '-rf', which commands would take for an option: write ./-rf"),
         ({"dataset": {"name": "toy", "root": "https://me:hunter2@host/city"}}, "https:/***@host/city"),
-        ({"dataset": {"name": "x;touch pwned", "root": "city"}}, "does not match"),
         ({"dataset": "https://me:hunter2@host"}, "'https://***@host' is not of type 'object'"),
-        ({"propagation": {"method": "$(touch pwned)"}}, "$(touch pwned)"),
-        ({"experiments": ["$(touch pwned)"]}, "$(touch pwned)"),
     ],
 )
 def test_a_config_of_odd_words_is_refused_in_a_sentence(tmp_path, changes, message):
     study = Study(tmp_path)
     study.configure(**{"toycity": None} | changes)
-    (tmp_path / "city").mkdir()
     run = study.run("labels", options=["--dry-run"])
     assert run.code != 0 and message in run.output and "Traceback" not in run.output, run.output
     assert "hunter2" not in run.output
-    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"results": "{method}"}, "config: results has {method}, which Snakemake would fill in"),
+        ({"note": "as in {wildcards}"}, "config: note has {wildcards}"),
+        ({"results": "-rf"}, "config: results is '-rf', which commands would take for an option: write ./-rf"),
+        ({"dataset": {"name": "x;touch pwned", "root": "city"}}, "does not match"),
+        ({"propagation": {"method": "$(touch pwned)"}}, "$(touch pwned)"),
+        ({"experiments": ["$(touch pwned)"]}, "$(touch pwned)"),
+    ],
+)
+def test_odd_words_are_no_names_of_a_config(tmp_path, monkeypatch, changes, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "city").mkdir()
+    config = {key: value for key, value in {**CONFIG, "toycity": None, **changes}.items() if value is not None}
+    with pytest.raises((UserError, WorkflowError)) as refused:
+        validate(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
+        Parsed(config, REPOSITORY / "workflow/experiments/catalogue.yaml")
+    assert message in str(refused.value)

@@ -6,7 +6,7 @@ import json
 import pytest
 from study import Study
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sam2")]
 
 SAM2 = {"weights": "random", "config": "small", "image_size": 64, "seed": 1}
 QUALITY = {"methods": ["sam2", "flow", "copy"], "reach": 2, "signals": 2}

@@ -5,7 +5,7 @@ import csv
 import pytest
 from study import Study
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sam-refinement")]
 
 SMALL = {"weights": "random", "config": "small", "seed": 1, "precision": "float32"}
 LOOSE = {"min_area_ratio": 0.0, "max_area_ratio": 9999.0, "min_overlap": 0.0, "min_predicted_iou": 0.0}

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from study import Study
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("selection")]
 
 ARMS = ["n1", "b3-fine", "b3-flow", "extra-50-refined"]
 

@@ -22,18 +22,12 @@ def fresh(tmp_path_factory):
     ("target", "made", "experiments", "stages"),
     [
         ("table1", "table", {"n1", "b3", "b3-fine"}, {"propagate"}),
-        ("table3", "table", {"n1", "coarse-50", "coarse-50-refined"}, {"refine"}),
-        ("figure4", "curve", {"n1", "coarse-50", "coarse-50-refined"}, {"refine"}),
-        ("clips", "curve", {"n1", "b3", "b3-fine"}, {"propagate"}),
-        ("cost", "curve", set(EXPERIMENTS), {"propagate", "refine"}),
-        ("claims", "claims_table", set(EXPERIMENTS), {"propagate", "refine"}),
-        ("figure1", "sheet", set(), set()),
-        ("figure2", "sheet", set(), {"propagate"}),
         ("figure3", "sheet", set(), {"refine"}),
         ("quality", "label_quality", set(), {"propagate", "refine"}),
     ],
 )
 def test_a_target_asks_for_what_it_shows(fresh, target, made, experiments, stages):
+    """One of a kind: what the other tables and figures show, tests/experiments/test_parts.py sees to."""
     run = fresh.run(target, options=DRY)
     assert run.code == 0, run.output
     assert run.experiments("train") == run.experiments("evaluate") == experiments
@@ -49,6 +43,8 @@ def test_the_paper_is_all_of_it(fresh):
     assert run.of("curve") == [f"figure={name}" for name in ("clips", "cost", "figure4")]
     assert run.of("sheet") == [f"figure=figure{i}" for i in (1, 2, 3)]
     assert run.experiments("train") == set(EXPERIMENTS) and run.of("claims_table") and run.of("label_quality")
+    (inputs,) = [line for line in run.output.splitlines() if "input:" in line and "table1.yaml" in line]
+    assert "workflow/experiments/paper/table1.csv" in inputs
 
 
 @pytest.mark.parametrize(
@@ -65,17 +61,9 @@ def test_what_the_config_has_nothing_for_is_one_sentence(fresh, target, why):
     assert why in said and "Traceback" not in run.output
 
 
-def test_a_table_names_the_papers_values_among_its_inputs(fresh):
-    run = fresh.run("table1", options=DRY)
-    (inputs,) = [line for line in run.output.splitlines() if "input:" in line and "table1.yaml" in line]
-    assert "workflow/experiments/paper/table1.csv" in inputs
-
-
 def test_what_a_failure_took_away_is_made_again_by_what_rests_on_it(study):
     """Snakemake does not miss a file by itself whose readers are up to date."""
     (model,) = study.results.glob("runs/tmanet/b3/*/model.safetensors")
     model.unlink()
     assert study.run("table1", options=DRY).experiments("train") == {"b3"}
-    assert study.run("clips", options=DRY).experiments("train") == {"b3"}
     assert study.run("table3", options=DRY).jobs == []
-    assert study.run("figure2", options=DRY).jobs == []

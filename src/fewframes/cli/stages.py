@@ -96,6 +96,7 @@ def needs(settings: dict[str, Any], out: Path) -> None:
         write_csv(out / "left_out.csv", ("reason", "file"), source.left_out.rows)
     request = Request(
         experiments=[experiment_from(id_, recipe) for id_, recipe in settings["experiments"].items()],
+        refinement=settings.get("refinement", ""),
         draws=settings["draws"],
         past_frames=settings["past_frames"],
         classes=source.classes,

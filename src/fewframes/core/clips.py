@@ -152,6 +152,14 @@ def read_shard(path: str | Path) -> list[tuple[Clip, dict[str, str]]]:
     return result
 
 
+def asks_for(extra: Mapping[str, str], method: str) -> bool:
+    """Whether a shard asks for a clip by a method, where `extra` are the clip's further columns in it.
+
+    Its column `methods` names them; `*` are all, and shards have not always had the column.
+    """
+    return bool({"*", method} & set(extra.get("methods", "*").split()))
+
+
 def pattern_of(path: str, number: str) -> str:
     """A frame pattern from one file's path: the digits `number`, where they stand last in it, become `{frame}`."""
     head, found, tail = path.rpartition(number)

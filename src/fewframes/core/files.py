@@ -24,6 +24,8 @@ not kept. A tick takes 2 s at most (FAT's); the rest is for clocks of nodes and 
 _LATE = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between looks at where a file should be that another node has written; a minute in all, as in the profile
 for Slurm (`latency-wait`)."""
+_in_vain = False
+"""Whether this process has waited for a file that never came."""
 JOB = "SLURM_JOB_ID"
 """Environment variable that Slurm sets in its jobs."""
 
@@ -155,16 +157,19 @@ def is_there(path: str | Path) -> bool:
     """Whether there is a file that should be there.
 
     Network file systems show late what other nodes wrote, and remember what they did not find: its folder is listed,
-    which has them ask the server, and within a cluster's job the file is waited for.
+    which has them ask the server, and within a cluster's job the file is waited for. Whoever has waited in vain has
+    waited for all: a process that gathers what is missing from a dataset spends one minute on it, not one on each.
     """
+    global _in_vain
     if os.path.isfile(path):
         return True
-    for pause in _LATE if JOB in os.environ else _LATE[:1]:
+    for pause in _LATE if JOB in os.environ and not _in_vain else _LATE[:1]:
         time.sleep(pause)
         with contextlib.suppress(OSError):
             os.listdir(Path(path).parent)
         if os.path.isfile(path):
             return True
+    _in_vain = _in_vain or JOB in os.environ
     return False
 
 
@@ -210,12 +215,14 @@ class ContentHashes:
 
 
 def content_hash(path: str | Path) -> str:
-    """blake2b of a file's bytes, 16 hex digits; raises `UserError` where it cannot be read."""
+    """blake2b of a file's bytes, 16 hex digits; raises `UserError`, from the `OSError`, where it cannot be read."""
     h = hashlib.blake2b(digest_size=8)
     try:
         with open(path, "rb") as file:
             while chunk := file.read(_CHUNK):
                 h.update(chunk)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: correct its name, or restore it.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): mend its permissions.") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}): mend its permissions or its disk.") from error
     return h.hexdigest()

@@ -32,7 +32,7 @@ _FORMAT = ("v110", "v110")
 where it is not told, a damaged byte can send HDF5 round in a circle for ever."""
 _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
 """What h5py and JSON raise on a damaged file, or one that is another's."""
-_MEND = "have it made again by `snakemake --forcerun propagate refine -- labels`"
+_MEND = "run `fewframes verify --mend`, then `snakemake` again"
 
 
 @dataclass(frozen=True)
@@ -235,4 +235,4 @@ def _absent(path: str | Path, offset: int) -> UserError:
 
 
 def _damaged(path: str | Path) -> UserError:
-    return UserError(f"{path} is missing or damaged: delete what is left of it, and {_MEND}.")
+    return UserError(f"{path} is missing or damaged: {_MEND}.")

@@ -18,6 +18,7 @@ from fewframes.doctor.report import FAULT, WARNING, Group, plural
 from fewframes.doctor.weights import Size
 from fewframes.experiments.dealing import Stock, stills_of
 from fewframes.experiments.manifests import labels_for_all, measured_labels, needed_labels
+from fewframes.experiments.plan import asked_of_stages
 
 _WITH_OBJECTS = ("sam_points", "sam_points_guarded", "sam_box", "automask")
 _BYTES_A_PIXEL = {"flow": 0.45, "sam2": 0.3, **dict.fromkeys(_WITH_OBJECTS, 0.12)}
@@ -27,8 +28,8 @@ _BYTES_OTHERWISE = 0.08
 """Bytes a pixel of a label alone: 0.03 at 2048x1024, 0.06 on CamVid."""
 _BYTES_OF_FRAMES = 1.5
 """Bytes a pixel of a frame as PNG: Cityscapes' have 1.1, quickly packed ones a third more."""
-_UNKNOWN_PIXELS = 1920 * 1080
-"""Pixels a frame where none can be read yet: IDD's."""
+_UNKNOWN_PIXELS = 2048 * 1024
+"""Pixels a frame where none can be read yet: Cityscapes'; IDD's have a hundredth fewer."""
 _MEASURED = 50
 """Label files that are opened to see what a label really takes."""
 _AT_ONCE = 8
@@ -73,7 +74,7 @@ def readable(size: float) -> str:
 def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, float]]:
     """The parts: name, how it was reckoned, bytes."""
     parts: list[tuple[str, str, float]] = []
-    pixels = _pixels(case)
+    pixels = frame_pixels(case)
     if case.undone:
         outputs = [o for task in case.undone if task.inputs for o in task.outputs]  # what reads nothing only links
         frames = sum(output.startswith("frames/") for output in outputs)
@@ -84,8 +85,10 @@ def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, floa
         # A clip's file also holds its key frame's label.
         wanted = {(clip, offset) for clip, offsets in pseudo.items() for offset in (0, *offsets)}
         parts.append(_labels(case, "pseudo", method, wanted, pixels))
-    for method in case.study.labelled["refined"] if refined else []:
-        parts.append(_labels(case, "refined", method, {(clip, 0) for clip in refined}, pixels))
+    for method, clips in refined.items():
+        parts.append(_labels(case, "refined", method, {(clip, 0) for clip in clips}, pixels))
+    for experiment in case.study.families["filled"]:
+        parts.append(_filled(case, experiment.id, pixels))
     for network, size in sizes.items():
         runs = [run for run in case.study.runs if run.startswith(f"{network}/")]
         due = [r for r in runs if not (Path(case.study.folder) / "runs" / r / "model.safetensors").is_file()]
@@ -98,12 +101,17 @@ def _planned(case: Case, sizes: Mapping[str, Size]) -> list[tuple[str, str, floa
     return parts
 
 
-def needed(case: Case) -> tuple[dict[str, set[int]], set[str]]:
-    """The labels to make, as the plan deals them out: offsets by clip, and clips to refine."""
+def needed(case: Case) -> tuple[dict[str, set[int]], dict[str, set[str]]]:
+    """The labels to make, as the plan deals them out: offsets by clip, and clips to refine by method."""
     study = case.study
     # Chosen by chance, as many labels are needed as by what is not measured yet.
     labelled = [replace(e, selection="random") for e in study.experiments if e.family != "annotated"]
-    pseudo, refined = needed_labels(labelled, case.eligible, study.draws, Stock(stills_of(case.clips)))
+    stock = Stock(stills_of(case.clips))
+    pseudo, methods = asked_of_stages(labelled, case.eligible, study.draws, stock, study.refinement)
+    refined = {
+        method: {clip for clip, asked in methods.items() if asked & {"*", method}}
+        for method in study.labelled["refined"]
+    }
     measured = study.measured_splits if study.measured else []
     asked = [measured_labels(case.clips, measured, study.reach)]
     if offsets := case.config["propagation"]["offsets"]:
@@ -111,6 +119,28 @@ def needed(case: Case) -> tuple[dict[str, set[int]], set[str]]:
     for clip_id, wanted in itertools.chain.from_iterable(each.items() for each in asked):
         pseudo.setdefault(clip_id, set()).update(wanted)
     return pseudo, refined
+
+
+def filled_labels(case: Case) -> dict[tuple[str, int], int]:
+    """How many propagated labels a network fills, by experiment and draw."""
+    counts = {}
+    for experiment in case.study.families["filled"]:
+        for draw in experiment.draws_of(case.study.draws):
+            pseudo, _ = needed_labels([replace(experiment, selection="random")], case.eligible, [draw])
+            counts[experiment.id, draw] = sum(map(len, pseudo.values()))
+    return counts
+
+
+def _filled(case: Case, experiment: str, pixels: int) -> tuple[str, str, float]:
+    folder = Path(case.study.folder) / "filled" / experiment
+    counts = {draw: count for (filled, draw), count in filled_labels(case).items() if filled == experiment}
+    due = sum(max(0, count - len(_made(folder / f"draw{draw}.csv"))) for draw, count in counts.items())
+    size, how = _size_of_one(folder / "labels", _BYTES_OTHERWISE * pixels)
+    return (
+        f"filled {experiment}",
+        f"{_of(due, sum(counts.values()), 'label')}, {readable(size)} each ({how})",
+        due * size,
+    )
 
 
 def _labels(case: Case, stage: str, method: str, wanted: set[tuple[str, int]], pixels: int) -> tuple[str, str, float]:
@@ -138,11 +168,14 @@ def _size_of_one(folder: Path, guess: float) -> tuple[float, str]:
     return sum(file.stat().st_size for file in files) / layers, "as those there"
 
 
-def _pixels(case: Case) -> int:
-    """Pixels a frame, of the first image that can be read."""
+def frame_pixels(case: Case) -> int:
+    """Pixels a frame, of the first image that can be read; of an assumed dataset none can."""
     for clip in case.clips:
+        image = case.source.root / clip.image
+        if not image.is_file():  # within a cluster's job, one that should be there is waited for
+            continue
         try:
-            height, width = image_size(case.source.root / clip.image)
+            height, width = image_size(image)
         except UserError:
             continue
         return height * width

@@ -62,9 +62,10 @@ def _adopted(folder: Path, clips: Sequence[Clip], root: Root, classes: ClassTabl
 
 def _write(path: Path, native: NDArray[np.uint8]) -> None:
     try:
-        if np.array_equal(read_label(path), native):
+        # Asked first: within a cluster's job, reading waits for what should be there.
+        if path.is_file() and np.array_equal(read_label(path), native):
             return
-    except UserError:  # not there yet, or damaged
+    except UserError:  # damaged
         pass
     with written_whole(path) as aside:
         Image.fromarray(native).save(aside, "png")

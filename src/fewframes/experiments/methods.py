@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json
@@ -19,6 +19,20 @@ HOUSEKEEPING = (
 )
 """Settings that change how a stage runs and must make nothing due. Of what comes out they change rounding at the most,
 but for `processes`: each has its own chance (dropout), and seeks hard pixels (OHEM) in its own part of a batch."""
+
+
+class Stage(NamedTuple):
+    """A stage that labels: what its rule is called (and its folder of shards), and its block in the config."""
+
+    rule: str
+    block: str
+
+
+STAGES: Mapping[str, Stage] = {
+    "pseudo": Stage("propagate", "propagation"),
+    "refined": Stage("refine", "refinement"),
+}
+"""Which stage labels the clips that the plan deals to shards, by its folder of labels."""
 
 
 class Methods:

@@ -30,6 +30,16 @@ _FEW = 4
 """Experiments that a sentence names."""
 
 
+def among_clips(experiment: Experiment) -> bool:
+    """Whether the figure `clips` shows an experiment: N1, and mixtures of as many samples of clips drawn at random.
+
+    Mixtures are of manual labels, and of propagated ones as they were made; beside them stand their key frames alone.
+    """
+    mixture = experiment.mixture or experiment
+    other = mixture.coarse_percent or mixture.still or mixture.filled_by
+    return not other and mixture.selection == "random" and mixture.clips != "all"
+
+
 class Parts:
     """The tables and figures of a study; `definitions` is the folder of the tables' definitions (YAML)."""
 
@@ -49,9 +59,7 @@ class Parts:
     def _shown(self, name: str) -> frozenset[tuple[str, str]]:
         """What a table or figure shows of what is trained: networks with experiments, by their ids."""
         if name == "clips":
-            mixtures = {e.id: e.mixture or e for e in self._study.experiments}
-            plain = {id_ for id_, mixture in mixtures.items() if not mixture.coarse_percent and not mixture.still}
-            return frozenset(pair for pair in self._trained if pair[1] in plain)
+            return frozenset(pair for pair in self._trained if among_clips(self._by_id[pair[1]]))
         if name in CURVES and not CURVES[name]:
             return self._trained
         read = self._rows(name)
@@ -107,6 +115,11 @@ class Parts:
         settings["experiments"] = {e.id: self._draws(e) for e in self.experiments(name)}
         own = settings["own_seeds"]
         settings["own_seeds"] = {id_: own[id_] for id_ in settings["experiments"] if id_ in own}
+        settings["own_experiments"] = {
+            network: [id_ for id_ in ids if id_ in settings["experiments"]]
+            for network, ids in settings["own_experiments"].items()
+            if network in networks
+        }
         return canonical_json(settings)
 
     def absent(self, name: str) -> str:
@@ -120,8 +133,11 @@ class Parts:
             return ""
         if not self._trained:
             return f"{name} shows runs, and the config has none: name experiments, and a network in 'training'."
-        if name == "clips" and not any(e.pseudo_offsets for e in study.experiments):
-            return f"{name} compares mixtures with propagated labels, and the config has none: name one such as b3."
+        if name == "clips" and not any(e.pseudo_offsets for e in self.experiments(name)):
+            return (
+                f"{name} compares mixtures with propagated labels of clips drawn at random, and the config has none: "
+                "name one such as b3."
+            )
         if name in CURVES and not CURVES[name]:
             return ""
         read = self._rows(name)

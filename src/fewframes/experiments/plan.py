@@ -26,7 +26,7 @@ class Request:
 
     `reach` is how far from the key frame those are wanted, in frames. `offsets`, a first and a last one, are labelled
     on every finely annotated clip of `split`, experiments or not. `corrections` is the folder of labels that people
-    corrected.
+    corrected, `refinement` the method of experiments that name none.
     """
 
     experiments: Sequence[Experiment]
@@ -38,6 +38,31 @@ class Request:
     reach: int = 0
     offsets: tuple[int, int] | None = None
     corrections: Path | None = None
+    refinement: str = ""
+
+
+def asked_of_stages(
+    experiments: Sequence[Experiment], eligible: Sequence[Clip], draws: Sequence[int], stock: Stock, refinement: str
+) -> tuple[dict[str, set[int]], dict[str, set[str]]]:
+    """What experiments ask of propagation, offsets by clip id, and of refinement, methods by clip id.
+
+    `refinement` is the config's method. What has a fine label too is asked of every method, `*`, of one that is only
+    measured as well: so all are measured on the same images.
+    """
+    pseudo, _ = needed_labels([e for e in experiments if e.family != "refined"], eligible, draws, stock)
+    fine = {clip.id for clip in eligible if clip.fine}
+    refined: dict[str, set[str]] = {}
+    by_method: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        if experiment.family == "refined":
+            by_method.setdefault(experiment.refining(refinement), []).append(experiment)
+    for method, of_method in by_method.items():
+        for clip in needed_labels(of_method, eligible, draws, stock)[1]:
+            refined.setdefault(clip, set()).add("*" if clip in fine else method)
+    if not any(asked & {"*", refinement} for asked in refined.values()):
+        for asked in refined.values():  # the config's own is shown in figures, whether it is trained on or not
+            asked.add(refinement)
+    return pseudo, refined
 
 
 def write_plan(clips: Sequence[Clip], root: Root, request: Request, shards: int, out: Path) -> None:
@@ -49,7 +74,7 @@ def write_plan(clips: Sequence[Clip], root: Root, request: Request, shards: int,
     """
     eligible = _write_eligible(clips, request, out)
     stock = Stock(stills_of(clips), request.classes.minutes, read_measured(out, request.experiments))
-    pseudo, refined = needed_labels(request.experiments, eligible, request.draws, stock)
+    pseudo, refined = asked_of_stages(request.experiments, eligible, request.draws, stock, request.refinement)
     anyway = [measured_labels(clips, request.measured, request.reach)]
     if request.offsets:
         anyway.append(labels_for_all(clips, request.split, request.offsets))
@@ -63,7 +88,9 @@ def write_plan(clips: Sequence[Clip], root: Root, request: Request, shards: int,
     hashes = ContentHashes(out / "hashes", "plan")
     states = _States(root, hashes)
     _write_shards(clips, "propagate", pseudo, "fine", states, shards, out)
-    _write_shards(clips, "refine", {i: {0} for i in refined}, "coarse", states, shards, out)
+    methods = {clip_id: " ".join(sorted(asked)) for clip_id, asked in refined.items()}
+    key_frames = {clip_id: {0} for clip_id in refined}
+    _write_shards(clips, "refine", key_frames, "coarse", states, shards, out, {"methods": methods})
     write_clips(out / "index.csv", clips)
     known = [(c.id, states.of(c, SOURCES, range(c.first, c.last + 1, c.step))) for c in clips if c.fine]
     write_csv(out / "states.csv", ("clip", "state"), known)
@@ -104,6 +131,7 @@ def _write_shards(
     states: _States,
     shards: int,
     out: Path,
+    more: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
     members: list[list[Clip]] = [[] for _ in range(shards)]
     for clip in clips:
@@ -115,7 +143,13 @@ def _write_shards(
         for clip in chosen:
             frames = {o for far in needed[clip.id] for o in (0, *clip.outward(far))}
             state[clip.id] = states.of(clip, (source,), sorted(frames))
-        write_clips(out / "shards" / stage / f"{number:04d}.csv", chosen, {"offsets": offsets, "state": state})
+        write_clips(
+            out / "shards" / stage / f"{number:04d}.csv", chosen, {"offsets": offsets, **(more or {}), "state": state}
+        )
+    # Those of a plan with more shards: what lies there is this plan, which `fewframes prune` goes by.
+    for file in (out / "shards" / stage).glob("[0-9]*.csv"):
+        if int(file.stem) >= shards:
+            file.unlink()
 
 
 class _States:

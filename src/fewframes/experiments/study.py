@@ -152,7 +152,7 @@ class Study:
         """The methods whose labels are made, by stage (`pseudo`, `refined`)."""
         trained = self.families["propagated"] or self.families["filled"] or self._config["propagation"]["offsets"]
         pseudo = [*self.measured, *([self.propagation] if trained else [])]
-        # What is measured beside the method that is trained on is made of the same images.
+        # What is measured beside the method that is trained on is made of the same images where they have fine labels.
         refined = [*self.refined_by, *self._config["quality"]["refinements"]] if self.families["refined"] else []
         return {"pseudo": list(dict.fromkeys(pseudo)), "refined": list(dict.fromkeys(refined))}
 
@@ -254,6 +254,8 @@ class Study:
     def plan_settings(self) -> str:
         """Settings of `fewframes needs`."""
         quality = self._config["quality"]
+        # Where nothing is refined, another method makes no plan due.
+        refinement = {"refinement": self.refinement} if self.families["refined"] else {}
         return canonical_json(
             {
                 **self.dataset_settings(),
@@ -265,6 +267,7 @@ class Study:
                 "shards": len(self.shards),
                 "measured": quality["splits"] if self.measured else [],
                 "reach": quality["reach"],
+                **refinement,
             }
         )
 
@@ -316,12 +319,14 @@ class Study:
     def table_settings(self) -> str:
         """Settings of `fewframes table` and `fewframes figure`: which runs count, and the note below."""
         seeds = {e.id: self.runs_of(e)[1] for e in self.experiments}
+        taken = {n: [e.id for e in self.experiments if self.trainings.takes(n, e.id)] for n in self.networks}
         return canonical_json(
             {
                 "networks": self.networks,
                 "experiments": {e.id: e.draws_of(self.draws) for e in self.experiments},
                 "seeds": self.seeds,
                 "own_seeds": {id_: own for id_, own in seeds.items() if own != self.seeds},
+                "own_experiments": {n: ids for n, ids in taken.items() if len(ids) < len(self.experiments)},
                 "note": self._config["note"],
                 "allow_random_weights": self._config["allow_random_weights"],
             }

@@ -10,11 +10,11 @@ from typing import Any
 
 from fewframes.core.clips import Clip, shard_of
 from fewframes.doctor.case import Case
-from fewframes.doctor.disk import needed
+from fewframes.doctor.disk import filled_labels, needed
 from fewframes.experiments.study import Study
 from fewframes.forecast.schedule import Job
 
-_STAGES = {"pseudo": ("propagate", "propagation"), "refined": ("refine", "refinement")}
+STAGES = {"pseudo": ("propagate", "propagation"), "refined": ("refine", "refinement")}
 """The rule and the config's block of each kind of label."""
 
 
@@ -22,10 +22,11 @@ def jobs_of(case: Case) -> list[Job]:
     """All jobs of the case's config, each behind those that it waits for."""
     study = case.study
     pseudo, refined = needed(case)
-    wanted: dict[str, Mapping[str, Collection[int]]] = {"pseudo": pseudo, "refined": dict.fromkeys(refined, (0,))}
     jobs = _preparation(case)
-    for kind in _STAGES:
-        jobs += _labels(case, kind, wanted[kind])
+    for method in study.labelled["pseudo"]:
+        jobs += _labels(case, "pseudo", method, pseudo)
+    for method, clips in refined.items():
+        jobs += _labels(case, "refined", method, dict.fromkeys(clips, (0,)))
     if study.experiments:
         jobs += _manifests(study)
         jobs += _trainings(case)
@@ -56,22 +57,19 @@ def _preparation(case: Case) -> list[Job]:
     return [*first, prepare, *measured, plan]
 
 
-def _labels(case: Case, kind: str, wanted: Mapping[str, Collection[int]]) -> list[Job]:
-    """A job a shard and method, and where their labels are gathered."""
+def _labels(case: Case, kind: str, method: str, wanted: Mapping[str, Collection[int]]) -> list[Job]:
+    """A job a shard of a method, and where their labels are gathered."""
     study = case.study
-    rule, block = _STAGES[kind]
+    rule, block = STAGES[kind]
     units = [0] * len(study.shards)
     for clip in case.clips:
         if clip.id in wanted:
             frames = reach(clip, wanted[clip.id]) if kind == "pseudo" else 1
             units[shard_of(clip.id, len(units))] += frames
-    jobs = []
-    for method in study.labelled[kind]:
-        gpus = int(study.methods.needs_gpu(block, method))
-        pace = f"{rule} {method}"
-        shards = [Job(f"{pace} {s}", rule, pace, n, ("plan",), gpus) for s, n in zip(study.shards, units, strict=True)]
-        jobs += [*shards, Job(f"{kind} {method}", "collect", after=tuple(j.name for j in shards), submitted=False)]
-    return jobs
+    gpus = int(study.methods.needs_gpu(block, method))
+    pace = f"{rule} {method}"
+    shards = [Job(f"{pace} {s}", rule, pace, n, ("plan",), gpus) for s, n in zip(study.shards, units, strict=True)]
+    return [*shards, Job(f"{kind} {method}", "collect", after=tuple(j.name for j in shards), submitted=False)]
 
 
 def _manifests(study: Study) -> list[Job]:
@@ -90,6 +88,7 @@ def _trainings(case: Case) -> list[Job]:
     study = case.study
     scored = len(case.finely(case.evaluated_split))
     gpus = int(study.evaluation_device != "cpu")
+    filled = filled_labels(case)
     jobs: dict[str, Job] = {}
 
     def train(run: str) -> str:
@@ -102,8 +101,8 @@ def _trainings(case: Case) -> list[Job]:
             manifest = f"fill {experiment}/draw{draw}"
             if manifest not in jobs:
                 before = train(study.rounds.run(experiment, draw))
-                units = _samples(case, study.rounds.unfilled(experiment))
-                jobs[manifest] = Job(manifest, "fill", f"evaluate {network}", units, (before,), gpus)
+                pace, units = f"fill {study.rounds.network}", filled[experiment, int(draw)]
+                jobs[manifest] = Job(manifest, "fill", pace, units, (before,), gpus)
         block = case.config["training"][network]
         teacher = str(block.get("teacher") or "")
         others = [train(f"{teacher}/{experiment}/{place}")] if teacher in study.networks else []
@@ -120,13 +119,9 @@ def _trainings(case: Case) -> list[Job]:
     return list(jobs.values())
 
 
-def _samples(case: Case, experiment: str) -> int:
-    """About how many samples an experiment has."""
-    found = next(e for e in case.study.experiments if e.id == experiment)
-    return found.clip_count(len(case.eligible)) * len(found.offsets)
-
-
-def _measurements(case: Case, pseudo: Mapping[str, Collection[int]], refined: Collection[str]) -> list[Job]:
+def _measurements(
+    case: Case, pseudo: Mapping[str, Collection[int]], refined: Mapping[str, Collection[str]]
+) -> list[Job]:
     study = case.study
     jobs = []
     for method in study.measured:
@@ -138,9 +133,9 @@ def _measurements(case: Case, pseudo: Mapping[str, Collection[int]], refined: Co
         frames = 2 * study.signals * (sum(lengths) / max(len(lengths), 1))
         gpus = int(study.methods.needs_gpu("propagation", method))
         jobs.append(Job(f"signals {method}", "signals", f"propagate {method}", frames, (f"pseudo {method}",), gpus))
-    for method in study.labelled["refined"]:
-        fine = {clip.id for clip in case.clips if clip.fine}
-        units = len(fine & set(refined))
+    fine = {clip.id for clip in case.clips if clip.fine}
+    for method, clips in refined.items():
+        units = len(fine.intersection(clips))
         jobs.append(Job(f"refinement_quality {method}", "refinement_quality", "quality", units, (f"refined {method}",)))
     for method in study.labelled["pseudo"]:
         jobs.append(Job(f"gallery {method}", "gallery", "gallery", 1, (f"pseudo {method}",)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,17 +11,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fewframes.core.clips import LABEL_COLUMNS, Clip, read_clips
 from fewframes.core.errors import UserError
-from fewframes.core.files import read_csv
-from fewframes.forecast.jobs import crops, reach
+from fewframes.doctor.report import plural
+from fewframes.forecast.measured import Asked, Done, finished
 
-_STRUCTURE = ("batch_size", "crop", "accumulate", "precision", "compile", "processes")
-"""What a training's pace hangs on, beside its network."""
-_RESUMED = re.compile(r"resuming at iteration (\d+)")
-_DEVICE = re.compile(r"training on (.+?), in \w+\.")
-_SLACK = 2.0
-"""Seconds by which a file's time and the job's may differ."""
+_UNITS = {
+    **{"propagate": "frame", "refine": "image", "train": "megapixel of crops"},
+    **{"fill": "label", "evaluate": "frame"},
+}
+"""What a unit of the steps is that are measured, by rule."""
+TIMED = tuple(_UNITS)
+"""Those rules: a timeline shows them, while the others run beside them on processors."""
+_JOBS = {"train": "training"}
 
 
 @dataclass(frozen=True)
@@ -63,32 +62,28 @@ def reference() -> Mapping[str, Pace]:
     }
 
 
-def paces(
-    steps: Iterable[str], training: Mapping[str, Mapping[str, Any]], pixels: int, results: Sequence[Path]
-) -> dict[str, Pace]:
-    """The pace of each step (`Job.pace`) for frames of so many pixels.
+def paces(steps: Iterable[str], asked: Asked, results: Sequence[Path]) -> dict[str, Pace]:
+    """The pace of each step (`Job.pace`) as a config asks for it.
 
-    `training` has the settings of each network, `results` the datasets' folders of results whose times count: those of
-    their labels, and of their trainings with the same structure. Raises `UserError` for a folder without any.
+    `results` are the datasets' folders of results whose times count. Raises `UserError` for a folder without any, and
+    for a damaged file in one.
     """
-    known = {**_labels(results), **_trainings(training, results)}
     for folder in results:
         if not folder.is_dir():
             raise UserError(f"{folder} holds no results: name the dataset's folder, such as results/cityscapes.")
+    known = {step: _spread(step, done, asked, results) for step, done in finished(asked, results).items()}
     found = {}
     for step in dict.fromkeys(steps):
-        if step in known:
-            found[step] = known[step]
+        if measured := next((known[name] for name in _names(step) if name in known), None):
+            found[step] = measured
             continue
-        # A variant of a method takes about as long as the method, a reader that prepares nothing no time.
-        names = (step, step.removesuffix("_all"), step.split(" ")[0])
-        pace = next((reference()[name] for name in names if name in reference()), None)
+        pace = next((reference()[name] for name in _names(step) if name in reference()), None)
         if pace is None:
             raise UserError(f"No figure is known for '{step}': name results that have it by --measured.")
         if pace.megapixels:
-            pace = pace.times(pixels / 1e6)
+            pace = pace.times(asked.pixels / 1e6)
         if step.startswith("train "):
-            pace = _fed(pace, training[step.split(" ")[1]])
+            pace = _fed(pace, asked.training[step.split(" ")[1]])
         found[step] = pace
     return found
 
@@ -104,86 +99,28 @@ def _fed(pace: Pace, settings: Mapping[str, Any]) -> Pace:
     return Pace(max(pace.low, reading.low), reading.high, pace.unit, pace.kind, f"{pace.source}; {slower}")
 
 
-def _labels(results: Sequence[Path]) -> dict[str, Pace]:
-    """Paces of methods, from their shards' times and the labels that were made in them."""
-    found: dict[str, list[float]] = {}
-    for folder in results:
-        for rule, kind in (("propagate", "pseudo"), ("refine", "refined")):
-            for times in sorted((folder / "benchmarks" / rule).glob("*/*.tsv")):
-                if units := _made(folder, kind, times):
-                    found.setdefault(f"{rule} {times.parent.name}", []).append(_seconds(times) / units)
-    units_of = {"propagate": "frame", "refine": "image"}
-    return {step: _spread(values, units_of[step.split(" ")[0]], "jobs", results) for step, values in found.items()}
+def _names(step: str) -> tuple[str, ...]:
+    """What a step's figure may be called: a variant of a method takes about as long as the method, to fill a label as
+    long as to score a frame, a reader that prepares nothing no time."""
+    rule, _, what = step.partition(" ")
+    return step, step.removesuffix("_all"), *([f"evaluate {what}"] if rule == "fill" else []), rule
 
 
-def _made(folder: Path, kind: str, times: Path) -> int:
-    """Units of work of a shard's job: of labels that it found, made before, none."""
-    made = folder / kind / times.parent.name / f"{times.stem}.csv"
-    if not made.is_file():
-        return 0
-    began = times.stat().st_mtime - _seconds(times) - _SLACK
-    offsets: dict[str, list[int]] = {}
-    for row in read_csv(made, LABEL_COLUMNS):
-        file = folder / row["file"]
-        if file.is_file() and file.stat().st_mtime >= began:
-            offsets.setdefault(row["clip"], []).append(int(row["offset"]))
-    if kind == "refined":
-        return len(offsets)
-    clips = _index(folder)
-    return sum(reach(clips[clip], wanted) for clip, wanted in offsets.items() if clip in clips)
+def _spread(step: str, done: Sequence[Done], asked: Asked, results: Sequence[Path]) -> Pace:
+    """From the 10th to the 90th of a hundred of what was measured, brought to the frames that are planned for.
 
-
-@cache
-def _index(folder: Path) -> Mapping[str, Clip]:
-    return {clip.id: clip for clip in read_clips(folder / "index.csv")}
-
-
-def _trainings(training: Mapping[str, Mapping[str, Any]], results: Sequence[Path]) -> dict[str, Pace]:
-    """Paces of networks, from the trainings with the same structure."""
-    found: dict[str, list[float]] = {}
-    devices: set[str] = set()
-    for folder in results:
-        for network, settings in training.items():
-            for times in sorted((folder / "benchmarks" / "train" / network).glob("*/*.tsv")):
-                run = folder / "runs" / network / times.parent.name / times.stem
-                log = folder / "logs" / "train" / network / times.parent.name / f"{times.stem}.log"
-                if (told := _facts(run)) and _alike(told["settings"], settings):
-                    words = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-                    devices.update(_DEVICE.findall(words))
-                    resumed = max(map(int, _RESUMED.findall(words)), default=0)
-                    if done := crops(told["settings"], told["iterations"] - resumed):
-                        found.setdefault(f"train {network}", []).append(_seconds(times) / done)
-    where = f", on {' and '.join(sorted(devices))}" if devices else ""
-    return {step: _spread(values, "megapixel of crops", f"trainings{where}", results) for step, values in found.items()}
-
-
-def _facts(run: Path) -> Mapping[str, Any]:
-    try:
-        facts: Mapping[str, Any] = json.loads((run / "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if {"settings", "iterations"} <= facts.keys() else {}
-
-
-def _alike(told: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a training that was measured is of the structure that is wanted, where both name it."""
-    network, others = told.get("network", {}), wanted.get("network", {})
-    same = all(told[key] == wanted[key] for key in _STRUCTURE if key in told and key in wanted)
-    return same and all(network[key] == others[key] for key in others if key in network and key != "pretrained")
-
-
-def _seconds(times: Path) -> float:
-    """The job's time, of the last row of what Snakemake noted."""
-    try:
-        head, *rows = (line.split("\t") for line in times.read_text(encoding="utf-8").splitlines())
-        return float(rows[-1][head.index("s")])
-    except (OSError, ValueError, IndexError) as error:
-        raise UserError(f"{times} is no table of times by Snakemake ({error}): delete it.") from error
-
-
-def _spread(values: Sequence[float], unit: str, what: str, results: Sequence[Path]) -> Pace:
-    """From the 10th to the 90th of a hundred of what was measured."""
-    low, high = np.quantile(values, (0.1, 0.9))
-    where = ", ".join(map(str, results))
-    told = f"{len(values)} {what}, in {where}, their starts included"
-    return Pace(float(low), float(high), unit, "measured", told, whole=True)
+    What is reckoned by megapixels takes time by them. What runs a network at a size of its own takes the same for it
+    and more only for the rest, so somewhere between.
+    """
+    entry = next((reference()[name] for name in _names(step) if name in reference()), None)
+    factors = np.array([asked.pixels / each.pixels if each.pixels else 1.0 for each in done])
+    fixed = np.ones(len(done)) if entry is None or not entry.megapixels else factors
+    times = np.array([each.each for each in done])
+    low = np.quantile(times * np.minimum(factors, fixed), 0.1)
+    high = np.quantile(times * np.maximum(factors, fixed), 0.9)
+    devices = sorted({each.device for each in done} - {""})
+    on = f", on {' and '.join(devices)}" if devices else ""
+    sizes = ", brought to this dataset's frames by pixels" if (abs(factors - 1) > 0.01).any() else ""
+    told = f"{plural(len(done), _JOBS.get(step.split(' ')[0], 'job'))}{on}, in {', '.join(map(str, results))}{sizes}"
+    unit = _UNITS[step.split(" ")[0]]
+    return Pace(float(low), float(high), unit, "measured", f"{told}, their starts included", whole=True)

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from tabulate import tabulate
 
 from fewframes.core.errors import UserError
-from fewframes.core.images import image_size
 from fewframes.doctor.case import Case
-from fewframes.doctor.disk import examine_disk
+from fewframes.doctor.disk import examine_disk, frame_pixels
 from fewframes.doctor.report import plural
 from fewframes.doctor.weights import examine_weights
 from fewframes.forecast.dataset import Assumed, case_of
-from fewframes.forecast.jobs import jobs_of
-from fewframes.forecast.paces import Pace, paces, reference
+from fewframes.forecast.jobs import STAGES, jobs_of
+from fewframes.forecast.measured import Asked
+from fewframes.forecast.paces import TIMED, Pace, paces, reference
 from fewframes.forecast.schedule import Job, Span, critical_path, length, schedule
+from fewframes.forecast.slurm import PROFILE, read_limits
 
 _WIDTH = 100
 _BAR = 50
 """Columns of a timeline."""
-_UNKNOWN_PIXELS = 2048 * 1024
-"""Pixels of a frame where none can be read yet: Cityscapes'."""
-_TIMED = ("propagate", "refine", "fill", "train", "evaluate")
-"""Rules that a timeline shows; the others run beside them on processors."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Costs:
 def costs_of(case: Case, results: Sequence[Path]) -> Costs:
     """What the case's jobs take, by the times found in `results` and else by the reference."""
     jobs = jobs_of(case)
-    known = paces([job.pace for job in jobs if job.submitted], case.config["training"], _pixels(case), results)
+    known = paces([job.pace for job in jobs if job.submitted], _asked(case, jobs), results)
     ends = []
     for end in ("low", "high"):
         start = {pace: 0.0 if known[pace].whole else getattr(reference()["start"], end) for pace in known}
@@ -65,6 +62,19 @@ def costs_of(case: Case, results: Sequence[Path]) -> Costs:
             {j.name: start[j.pace] + j.units * getattr(known[j.pace], end) if j.submitted else 0.0 for j in jobs}
         )
     return Costs(jobs, ends[0], ends[1], known)
+
+
+def _asked(case: Case, jobs: Sequence[Job]) -> Asked:
+    """What the case asks of the jobs whose times may have been measured."""
+    study = case.study
+    labelling = {
+        f"{rule} {method}": json.loads(study.methods.settings(block, method))
+        for kind, (rule, block) in STAGES.items()
+        for method in study.labelled[kind]
+    }
+    # Where a processor will do, what one took counts.
+    on_gpu = set() if case.config["allow_cpu"] else {job.pace for job in jobs if job.gpus}
+    return Asked(case.config["training"], labelling, on_gpu, Path(study.folder), frame_pixels(case))
 
 
 def forecast(
@@ -123,16 +133,19 @@ def _steps(costs: Costs) -> list[str]:
 
 def _submissions(costs: Costs, repository: Path) -> list[str]:
     """Jobs that Slurm is asked for, with the further tries of those that its limit stops."""
-    profile = repository / "workflow" / "profiles" / "slurm" / "config.yaml"
-    # The values of the site's block are plain; what follows it is text to YTE, and YAML all the same.
-    longest = 60 * yaml.safe_load(profile.read_text(encoding="utf-8"))["__variables__"]["longest"]
-    tries = [
-        sum(max(1, -(-seconds[job.name] // longest)) for job in costs.submitted) for seconds in (costs.low, costs.high)
-    ]
-    told = f"{tries[0]:,.0f}" if tries[0] == tries[1] else f"{tries[0]:,.0f} to {tries[1]:,.0f}"
+    limits = read_limits(repository)
+    tries = [limits.submissions(costs.submitted, seconds) for seconds in (costs.low, costs.high)]
+    told = f"{tries[0]:,}" if tries[0] == tries[1] else f"{tries[0]:,} to {tries[1]:,}"
+    stopped = {
+        job.rule: limits.minutes(job.rule, 1)
+        for job in costs.submitted
+        if limits.tries(job.rule, costs.high[job.name]) > 1
+    }
+    steps = ", ".join(f"{rule} after {minutes:,.0f}" for rule, minutes in stopped.items())
+    again = f", a job that is stopped ({steps} minutes at the first try) going on in another" if steps else ""
     return _wrapped(
-        f"Slurm: {told} submissions with workflow/profiles/slurm, a job stopped after {longest // 60:,} minutes going "
-        "on in another; tables, figures and the like run beside Snakemake itself."
+        f"Slurm: {told} submissions with {PROFILE.as_posix()}{again}; tables, figures and the like run beside "
+        "Snakemake itself."
     )
 
 
@@ -147,7 +160,7 @@ def _timeline(costs: Costs, gpus: int, places: int) -> list[str]:
     low, high = (schedule(costs.jobs, seconds, gpus, places) for seconds in (costs.low, costs.high))
     whole = max(length(high), 1.0)
     lines = [f"{gpus} GPU{'s' if gpus > 1 else ''}: {_time(length(low) / 3600)} to {_time(whole / 3600)}"]
-    steps = {(job.rule, job.pace) for job in costs.submitted if job.rule in _TIMED and job.units}
+    steps = {(job.rule, job.pace) for job in costs.submitted if job.rule in TIMED and job.units}
     for step in sorted(steps, key=lambda step: _span(costs, step, high).start):
         span = _span(costs, step, high)
         first = round(_BAR * span.start / whole)
@@ -176,22 +189,13 @@ def _sources(costs: Costs, places: int) -> list[str]:
         "",
         *_wrapped(
             f"{assumed} of {len(costs.paces)} paces are assumed: nobody has measured them, and they may be out by more "
-            "than their span. Run a few jobs of each step and plan again: a run's own times then count (--measured "
-            f"names other folders). The timeline has all GPUs to itself, {places} jobs on processors at once, no "
-            "queue, no failure, and counts nothing that is done already as done."
+            f"than their span. Run a few jobs of {', '.join(TIMED[:-1])} and {TIMED[-1]} and plan again: a run's own "
+            "times then count (--measured names other folders). The timeline has all GPUs to itself, "
+            f"{places} jobs on processors at once, no queue, no failure, and counts nothing that is done already as "
+            "done."
         ),
     ]
     return lines
-
-
-def _pixels(case: Case) -> int:
-    for clip in case.clips[:1]:
-        try:
-            height, width = image_size(case.source.root / clip.image)
-        except UserError:
-            break
-        return height * width
-    return _UNKNOWN_PIXELS
 
 
 def _pixels_told(megapixels: float) -> str:

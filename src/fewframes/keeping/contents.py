@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from fewframes.core.files import content_hash, read_csv
 from fewframes.core.progress import progress
 
 MISSING = "missing"
-"""It is not there, or cannot be read."""
+"""It is not there."""
 ROTTED = "rotted"
 """Its content is another at the same size and time: nobody wrote to it, and Snakemake sees nothing."""
 EDITED = "edited"
@@ -36,7 +37,7 @@ class Contents:
                 self._before[row["path"]][int(row["size"]), int(row["time"])].add(row["hash"])
 
     def read(self, files: Iterable[Path], label: str) -> None:
-        """Read the files, several at a time."""
+        """Read the files, several at a time; raises `UserError` where one cannot be read."""
         due = sorted(set(files) - self._now.keys())
         # Reading and hashing both let other threads run.
         with ThreadPoolExecutor(self._workers) as threads:
@@ -49,7 +50,10 @@ class Contents:
         return len(self._now)
 
     def of(self, file: Path) -> str:
-        """The file's content hash, as `core.files.content_hash` has it; empty where it cannot be read."""
+        """The file's content hash, as `core.files.content_hash` has it; empty where there is no such file.
+
+        Raises `UserError` where it cannot be read.
+        """
         if file not in self._now:
             self._now[file] = _hash(file)
         return self._now[file]
@@ -73,5 +77,16 @@ class Contents:
 def _hash(file: Path) -> str:
     try:
         return content_hash(file)
-    except UserError:
+    except UserError as error:
+        refuse_unreadable(error)
         return ""
+
+
+def refuse_unreadable(error: UserError) -> None:
+    """Raise the error again where a file is there and the system does not give it out (EACCES, EIO, ESTALE).
+
+    That says nothing of what it holds. Errors of libraries about contents carry no number.
+    """
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT):
+        raise error

@@ -8,16 +8,15 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fewframes.core.clips import LABEL_COLUMNS, Clip, read_shard
+from fewframes.core.clips import LABEL_COLUMNS, Clip, asks_for, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import digest, read_csv
 from fewframes.core.labelfile import read_fingerprints, read_layer, read_provenance
 from fewframes.doctor.report import FAULT, Group, plural
+from fewframes.experiments.methods import STAGES
+from fewframes.keeping.contents import refuse_unreadable
 from fewframes.keeping.inspection import Inspection
 from fewframes.labelling.propagation.layers import before_policy
-
-STAGES = {"pseudo": "propagate", "refined": "refine"}
-"""Which stage labels the clips that the plan deals to shards, by its folder of labels."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,13 @@ class Seen:
 
 
 def look(file: Path) -> Seen:
-    """Read a label file to the last pixel; all that lies beside its labels is held against its checksum too."""
+    """Read a label file to the last pixel; all that lies beside its labels is held against its checksum too.
+
+    Raises `OSError` where it is there and cannot be read.
+    """
     if not file.is_file():
         return Seen(fault="missing")
+    file.read_bytes()  # HDF5 does not tell what the disk refuses from what is damaged
     try:
         provenance, layers = read_provenance(file), read_fingerprints(file)
         for offset in layers:
@@ -68,18 +71,24 @@ class Declared:
 
     @cached_property
     def wanted(self) -> dict[str, tuple[Clip, set[int]]] | None:
-        """The clips of the shard with the offsets to label; None where the plan is not there."""
+        """The clips of the shard, as the method is asked for them, with the offsets to label; None without a plan."""
         if self.shard is None or not self.shard.is_file():
             return None
         dealt = read_shard(self.shard)
-        return {clip.id: (clip, {0, *map(int, extra.get("offsets", "").split())}) for clip, extra in dealt}
+        return {
+            clip.id: (clip, {0, *map(int, extra.get("offsets", "").split())})
+            for clip, extra in dealt
+            if asks_for(extra, self.file.parent.name)
+        }
 
 
 def declared_labels(it: Inspection) -> list[Declared]:
     """The CSVs of labels that the config's methods, and the networks that fill, have made so far."""
     every = [
         Declared(
-            it.results / kind / method / f"{shard}.csv", kind, it.results / "shards" / STAGES[kind] / f"{shard}.csv"
+            it.results / kind / method / f"{shard}.csv",
+            kind,
+            it.results / "shards" / STAGES[kind].rule / f"{shard}.csv",
         )
         for kind, methods in it.study.labelled.items()
         for method in methods
@@ -97,6 +106,7 @@ def files_of(it: Inspection, declared: Iterable[Declared], group: Group) -> dict
             for place, row in enumerate(each.rows):
                 named.setdefault(it.results / row["file"], []).append((each, place))
         except UserError as error:
+            refuse_unreadable(error)
             it.remake(group, "label CSVs that are damaged", each.file, str(error))
     return named
 

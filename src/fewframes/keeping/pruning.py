@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import re
 import shutil
 import time
@@ -14,8 +16,9 @@ from fewframes.core.clips import LABEL_COLUMNS, read_clips
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
 from fewframes.doctor.disk import readable
+from fewframes.experiments.methods import STAGES
 from fewframes.keeping.inspection import Inspection, begin
-from fewframes.keeping.labelfiles import STAGES, Declared
+from fewframes.keeping.labelfiles import Declared
 from fewframes.keeping.mending import PUT_ASIDE
 from fewframes.keeping.running import refuse_while_running
 from fewframes.keeping.trained import fingerprint_now, record
@@ -25,7 +28,8 @@ _HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}(\.[a-z0-9]+)?|\.lease\.[0-9a-f]{
 """What `written_whole`, `folder_written_whole`, a lease and a download leave behind when they are killed."""
 _SETTLED_S = 3600
 """Seconds without a change after which nobody is writing to a file any more."""
-
+_SHARDS = "[0-9][0-9][0-9][0-9].csv"
+"""What CSVs of shards are called."""
 _NAMED = 3
 """Examples of a kind in the summary."""
 
@@ -126,13 +130,24 @@ def _left_manifests(it: Inspection) -> Iterator[Unused]:
 
 
 def _superseded_csvs(it: Inspection) -> Iterator[Unused]:
-    """Shards beyond those that the config deals: after it went from 8 to 4, say."""
+    """Shards beyond those that the plan deals: after it went from 8 to 4, say."""
     for kind, methods in it.study.labelled.items():
-        folders = [it.results / kind / method for method in methods]
-        for folder in (*folders, it.results / "shards" / STAGES[kind]):
-            for file in sorted(folder.glob("[0-9][0-9][0-9][0-9].csv")):
+        if not _is_planned(it, kind):
+            continue  # they may still be in use: they are what was planned
+        for folder in (it.results / kind / method for method in methods):
+            for file in sorted(folder.glob(_SHARDS)):
                 if file.stem not in it.study.shards:
                     yield _sized("CSVs of superseded shards", file)
+
+
+def _is_planned(it: Inspection, kind: str) -> bool:
+    """Whether the plan deals to as many shards as the config has now: the plan removes what is beyond them."""
+    return {file.stem for file in _shards(it, kind).glob(_SHARDS)} == set(it.study.shards)
+
+
+def _shards(it: Inspection, kind: str) -> Path:
+    """Where the plan deals clips to a stage."""
+    return it.results / "shards" / STAGES[kind].rule
 
 
 def _unused_labels(it: Inspection, gone: Collection[Path], runs: bool, methods: bool) -> Iterator[Unused]:
@@ -151,7 +166,7 @@ def _unused_labels(it: Inspection, gone: Collection[Path], runs: bool, methods: 
         csvs = _csvs(it, kind, name) if wanted else []
         listings = [file for file in (*csvs, folder.parent / "labels.csv") if wanted and file.is_file()]
         kept = used | {it.results / row["file"] for file in listings for row in read_csv(file, LABEL_COLUMNS)}
-        unfinished = _unfinished(it, kind, csvs)
+        unfinished = _unfinished(it, kind, csvs) if wanted else set()
         for file in sorted(folder.rglob("[!.]*.h5")):
             # A label file is called by its clip and a fingerprint.
             if file not in kept and file.stem.rpartition("-")[0] not in unfinished:
@@ -168,15 +183,19 @@ def _csvs(it: Inspection, kind: str, name: str) -> list[Path]:
 
 
 def _unfinished(it: Inspection, kind: str, csvs: Iterable[Path]) -> set[str]:
-    """The clips of shards whose CSV is not there, or not of the plan: the next run finds what was made."""
+    """The clips of shards whose CSV is not there, or not of the plan: the next run finds what was made.
+
+    All clips where the plan is of another number of shards: each CSV is of the old plan then.
+    """
     clips: set[str] = set()
+    if kind in STAGES and not _is_planned(it, kind):
+        return {clip.id for clip in read_clips(it.results / "index.csv")}
     for file in csvs:
-        shard = it.results / "shards" / STAGES.get(kind, "") / file.name
-        if not shard.is_file():
-            if not file.is_file() or kind in STAGES:  # nobody knows whose they are
+        if kind not in STAGES:
+            if not file.is_file():  # nobody knows whose they are
                 clips |= {clip.id for clip in read_clips(it.results / "index.csv")}
             continue
-        declared = Declared(file, "", shard)
+        declared = Declared(file, "", _shards(it, kind) / file.name)
         wanted = {(id_, o) for id_, (_, offsets) in (declared.wanted or {}).items() for o in offsets}
         listed = {(row["clip"], int(row["offset"])) for row in declared.rows} if file.is_file() else None
         if listed != wanted:
@@ -204,17 +223,32 @@ def _is_finished(it: Inspection, run: Path) -> bool:
 
 
 def _half_written(it: Inspection) -> Iterator[Unused]:
-    for path in sorted(it.results.rglob("*")):
+    for path in sorted(_below(it.results)):
         if _HALF_WRITTEN.fullmatch(path.name) and not path.is_symlink() and _settled(path):
             yield _sized("files that were never finished", path)
 
 
 def _settled(path: Path) -> bool:
-    """Whether nothing in it has changed for long enough."""
-    newest = max(file.lstat().st_mtime for file in (path, *path.rglob("*")))
+    """Whether nothing in it has changed for long enough; what is just gone, somebody is at work on."""
+    try:
+        newest = max(file.lstat().st_mtime for file in (path, *_below(path)))
+    except FileNotFoundError:
+        return False
     return time.time() - newest > _SETTLED_S
 
 
 def _sized(kind: str, path: Path) -> Unused:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return Unused(kind, path, sum(file.lstat().st_size for file in files))
+    return Unused(kind, path, sum(map(_size, [path] if path.is_file() else _below(path))))
+
+
+def _size(file: Path) -> int:
+    """The bytes of a file; none of a folder, and of what is just gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.lstat().st_size if file.is_file() else 0
+    return 0
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files and folders in it; beside a running head they come and go, which `Path.rglob` does not bear."""
+    for parent, folders, files in os.walk(folder):
+        yield from (Path(parent, name) for name in (*folders, *files))

@@ -8,17 +8,15 @@ from pathlib import Path
 from fewframes.core.errors import UserError
 from fewframes.core.files import digest
 from fewframes.core.images import read_label
-from fewframes.core.labelfile import Layer
 from fewframes.doctor.report import FAULT, Group, plural
-from fewframes.keeping.contents import AS_KNOWN
+from fewframes.keeping.contents import AS_KNOWN, refuse_unreadable
 from fewframes.keeping.inspection import Inspection
 from fewframes.keeping.labelfiles import Seen, leads_out
-from fewframes.learning.samples import Sample, read_manifest
+from fewframes.learning.samples import Sample, label_known_by, read_manifest
 
 Manifests = Mapping[Path, list[Sample]]
 """The samples of each manifest that is there."""
 
-_CORRECTED = "corrected-"
 _UNTOLD = (
     "Restore what was damaged, if anything was; otherwise run the same `snakemake` command with `--forcerun "
     "manifests_annotated`, and what changed is trained again."
@@ -41,6 +39,7 @@ def read_manifests(it: Inspection, group: Group) -> dict[Path, list[Sample]]:
                 raise UserError(f"{file} names a file outside the results: make it again with `snakemake`.")
             manifests[file] = [once.setdefault(sample, sample) for sample in samples]
         except UserError as error:
+            refuse_unreadable(error)
             it.remake(group, "manifests that are damaged", file, str(error))
     return manifests
 
@@ -85,16 +84,14 @@ def _paths(sample: Sample) -> list[str]:
 
 def _fingerprint(it: Inspection, sample: Sample, label: Seen | None) -> str:
     """What a manifest written now would say of the sample, from what its files hold; see `sample_fingerprint`."""
-    if label is not None:
-        known_by = label.layers.get(sample.offset, ("", ""))[0]
-    elif sample.source.startswith(_CORRECTED):
-        file = it.root / sample.label
-        try:
-            known_by = Layer(it.classes.to_train_ids(read_label(file), file), "").checksum
-        except UserError:
-            known_by = ""
-    else:
-        known_by = it.contents.of(it.root / sample.label)
+    file, layers = it.root / sample.label, label.layers if label else {}
+    try:
+        known_by = label_known_by(
+            sample, layers, lambda: it.classes.to_train_ids(read_label(file), file), lambda: it.contents.of(file)
+        )
+    except UserError as error:
+        refuse_unreadable(error)
+        known_by = ""
     return digest([it.contents.of(it.root / path) for path in (sample.image, *sample.memory)], known_by)
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors
-from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
 from fewframes.doctor.report import FAULT, WARNING, Group, plural
 from fewframes.keeping.inspection import Inspection
+from fewframes.learning.counted import Counted, read_counted
 from fewframes.learning.evaluation import write_scores
 from fewframes.learning.settings import TrainingSettings
 from fewframes.learning.training import training_fingerprint
@@ -26,34 +23,6 @@ SCORES = ("metrics.csv", "groups.csv", "paths.csv")
 """What follows from a run's confusion matrices alone."""
 _RESCORED = "`fewframes verify --mend` writes them anew from the run's confusion matrices."
 _DUE = "Run the same `snakemake` command: it trains again what is due."
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A run's `confusion.npz`: the clips, the matrices by path `[P, C, C]` (None where an older one lacks them).
-
-    `model` and `manifest` are content hashes of what was scored and on what; empty where an older one lacks them.
-    """
-
-    clips: list[str]
-    totals: NDArray[np.int64] | None
-    model: str
-    manifest: str
-
-
-def read_counted(file: Path) -> Counted:
-    """Read it whole, the archive's own checksums included; raises `UserError` for a damaged one."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        confusion = arrays["confusion"]
-        totals = arrays.get("totals")
-        if totals is not None and (totals.sum(axis=0) != confusion.sum(axis=0)).any():
-            raise ValueError("its sums contradict each other")
-        names = (str(arrays.get(name, "")) for name in ("model", "manifest"))
-        return Counted(list(map(str, arrays["clips"])), totals, *names)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{file} cannot be read ({error}): delete it and run `snakemake` again.") from error
 
 
 def begun_runs(it: Inspection) -> list[Path]:
@@ -185,7 +154,7 @@ def _opens(model: Path) -> bool:
     try:
         with safetensors.safe_open(model, framework="np") as stored:
             return "fewframes" in (stored.metadata() or {})
-    except (OSError, safetensors.SafetensorError):
+    except safetensors.SafetensorError:
         return False
 
 

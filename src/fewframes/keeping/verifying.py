@@ -28,8 +28,19 @@ def verify(config: Path, repository: Path, workers: int, to_mend: bool = False) 
 
     `repository` is the folder with the workflow's `workflow/`; paths in the config are relative to the working
     directory. `workers` threads read files, as many processes label files. Raises `UserError` for a config that the
-    workflow would refuse, where nothing was made by it yet, and where it is `to_mend` results that somebody works on.
+    workflow would refuse, where nothing was made by it yet, where it is `to_mend` results that somebody works on, and
+    where a file is there and cannot be read: that tells nothing of what it holds.
     """
+    try:
+        return _verified(config, repository, workers, to_mend)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or config} is out of reach ({error.strerror or error}): nothing was changed; verify "
+            "again when it can be read."
+        ) from error
+
+
+def _verified(config: Path, repository: Path, workers: int, to_mend: bool) -> Verified:
     it = begin(config, repository, workers)
     if to_mend:
         refuse_while_running(it.results)

@@ -12,13 +12,13 @@ from typing import Any
 from fewframes.core.progress import progress
 from fewframes.core.weights import registry
 from fewframes.doctor.report import FAULT, WARNING, Group, plural
+from fewframes.experiments.methods import STAGES
 from fewframes.keeping.inspection import Inspection
 from fewframes.keeping.labelfiles import Seen
 from fewframes.keeping.trained import record
 from fewframes.labelling.refinement import method_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_STAGES = {"pseudo": "propagation", "refined": "refinement"}
 _MEND = "Fetch or copy them again (`fewframes fetch`), or, if others were meant, run the same `snakemake` command."
 
 
@@ -28,7 +28,9 @@ def inspect_weights(it: Inspection, seen: Mapping[Path, Seen], runs: Iterable[Pa
     for file, found in seen.items():
         stage, method = file.relative_to(it.results).parts[:2]
         settings = found.provenance.get("settings", {})
-        named = it.case.config.get(_STAGES.get(stage, ""), {}).get(method_of(method), {}).get("weights")
+        named = (
+            it.case.config[STAGES[stage].block].get(method_of(method), {}).get("weights") if stage in STAGES else None
+        )
         _use(it, used, named, settings.get("weights") if isinstance(settings, Mapping) else None)
     for run in runs:
         block: Mapping[str, Any] = it.case.config["training"].get(run.parts[-3], {})

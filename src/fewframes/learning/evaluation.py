@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress, say
 from fewframes.core.stages import VERSIONS
 from fewframes.learning.augmentation import normalise
+from fewframes.learning.counted import read_counted
 from fewframes.learning.modelfile import load_model
 from fewframes.learning.samples import Sample, SampleReader, read_manifest
 from fewframes.learning.training import run_name, seen_by, use_threads
@@ -157,12 +156,12 @@ def evaluate(
 
 
 def _kept_totals(kept: Path, known_by: str) -> NDArray[np.int64] | None:
-    """What was counted before, `[P, C, C]` by path; None where there is nothing, or something else was counted."""
+    """What was counted before, `[P, C, C]` by path; None where it is not there, damaged, or of something else."""
     try:
-        with np.load(kept, allow_pickle=False) as file:
-            return np.asarray(file["totals"], np.int64) if str(file["known_by"]) == known_by else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        counted = read_counted(kept)
+    except (OSError, UserError):
         return None
+    return counted.totals if counted.known_by == known_by else None
 
 
 def _count(

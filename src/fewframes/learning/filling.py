@@ -25,7 +25,7 @@ from fewframes.core.clips import LABEL_COLUMNS, Folder
 from fewframes.core.device import announced_device
 from fewframes.core.errors import UserError
 from fewframes.core.files import content_hash, digest, write_csv
-from fewframes.core.labelfile import Layer, read_fingerprints, read_layer, write_label_file
+from fewframes.core.labelfile import Layer, made_layers, read_fingerprints, read_layer, write_label_file
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.progress import progress, say
 from fewframes.core.stages import VERSIONS
@@ -142,6 +142,6 @@ def _fill_clip(
 
 
 def _rows(clip: _Clip, results: Path) -> list[tuple[str, int, str, str, str]]:
-    present = read_fingerprints(clip.file)
+    present = made_layers(clip.file, [sample.offset for sample in clip.samples.values()])
     name = clip.file.relative_to(results).as_posix()
     return [(sample.clip, sample.offset, name, *present[sample.offset]) for sample in clip.samples.values()]

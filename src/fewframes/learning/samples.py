@@ -7,7 +7,7 @@ slot), never from a running state: batch 17,000 is the same whether the training
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,22 @@ class Sample:
     def in_label_file(self) -> bool:
         """Whether the label was made by a method, not drawn by a person."""
         return ":" in self.source
+
+
+def label_known_by(
+    sample: Sample,
+    layers: Mapping[int, tuple[str, str]],
+    label: Callable[[], NDArray[np.uint8]],
+    content: Callable[[], str],
+) -> str:
+    """What a manifest knows a label by: a made one's fingerprint, a corrected one's pixels, a drawn one's file.
+
+    `layers` are fingerprint and checksum by offset of its label file; empty where it has none, as the answer is where
+    there is no such layer. `label` reads it, `uint8 [H, W]` train ids, and `content` its file's content hash.
+    """
+    if sample.in_label_file:
+        return layers.get(sample.offset, ("", ""))[0]
+    return Layer(label(), "").checksum if sample.source.startswith(_CORRECTED) else content()
 
 
 def read_manifest(path: str | Path) -> list[Sample]:
@@ -165,12 +181,7 @@ class SampleReader:
     ) -> str:
         """What a manifest written now would say of the sample."""
         path = self._label_path(sample)
-        if sample.in_label_file:
-            known_by, _ = made[path][sample.offset]
-        elif sample.source.startswith(_CORRECTED):
-            known_by = Layer(self.label(sample), "").checksum
-        else:
-            known_by = hashes.of(path)
+        known_by = label_known_by(sample, made.get(path, {}), lambda: self.label(sample), lambda: hashes.of(path))
         return sample_fingerprint([self._dataset_root / p for p in (sample.image, *sample.memory)], known_by, hashes)
 
     def keep(self, samples: Sequence[Sample], megabytes: float) -> bool:

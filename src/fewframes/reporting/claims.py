@@ -63,7 +63,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper; `dataset` is the only one it is about, `untested` says why no comparison tests it."""
+    """One claim of the paper; `untested` says why no comparison tests it.
+
+    `dataset` is the only one it is about, and those whose names begin with it and a hyphen (`idd-paper`).
+    """
 
     id: str
     section: str
@@ -71,6 +74,10 @@ class Claim:
     checks: tuple[Check, ...] = ()
     dataset: str = ""
     untested: str = ""
+
+    def is_of(self, dataset: str) -> bool:
+        """Whether it is said of a dataset of this name."""
+        return not self.dataset or f"{dataset}-".startswith(f"{self.dataset}-")
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,7 @@ def write_claims(
     listed: list[str] = []
     rows: list[list[Part]] = []
     for claim in read_claims(definition, catalogue):
-        elsewhere = claim.dataset not in ("", dataset)
+        elsewhere = not claim.is_of(dataset)
         findings = [Finding(OPEN) if elsewhere else tested(check, arms, classes) for check in claim.checks]
         outcome = concluded(findings)
         why = claim.untested or (f"said of {claim.dataset}" if elsewhere else "")
@@ -255,7 +262,3 @@ def _paper(check: Check | None) -> str:
     if check is None or check.paper is None:
         return GAP
     return f"{check.paper:.1f} %" if check.measure == "hours" else signed(check.paper)
-
-
-def _counts(compared: Comparison) -> str:
-    return " and ".join(map(str, compared.runs))

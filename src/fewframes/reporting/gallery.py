@@ -77,11 +77,14 @@ figcaption { grid-column: 1 / -1; font-size: .85rem; font-variant-numeric: tabul
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Some cards of a gallery, as HTML, of how `many` it has, with its legend; `marked`: its labels mean nothing."""
+    """Some cards of a gallery, as HTML, with its legend; `told` is what it says of the clips that it has itself.
+
+    `marked`: its labels mean nothing.
+    """
 
     title: str
+    told: str
     cards: Sequence[str]
-    many: int
     legend: str
     marked: bool
 
@@ -163,16 +166,17 @@ def read_gallery(path: Path, most: int) -> Excerpt:
     """
     try:
         page = path.read_text(encoding="utf-8")
-        title, legend = (
-            page[page.index(start) + len(start) : page.index(end)]
-            for start, end in (("<title>", "</title>"), ('<ul class="legend"', "</header>"))
+        title, told, legend = (
+            page[(first := page.index(start) + len(start)) : page.index(end, first)]
+            for start, end in (("<title>", "</title>"), ("<p>", "</p>"), ('<ul class="legend"', "</header>"))
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no gallery of labels ({error}): make it again with `snakemake`.") from error
     cards = [f"<article{card.partition('</article>')[0]}</article>" for card in page.split("<article")[1:]]
     places = sorted({round(i * (len(cards) - 1) / max(1, most - 1)) for i in range(most)}) if cards else []
     marked = '<p class="banner">' in page
-    return Excerpt(html.unescape(title), [cards[i] for i in places], len(cards), f'<ul class="legend"{legend}', marked)
+    shown = [cards[i] for i in places]
+    return Excerpt(html.unescape(title), html.unescape(told), shown, f'<ul class="legend"{legend}', marked)
 
 
 def _rank(clip: Clip, files: Mapping[int, Path]) -> _Ranked:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Grid:
     """A dataset's folder of results, and the runs in it that count.
 
     `experiments` has the draws of each experiment by its id, in the config's order, `own_seeds` the seeds of those
-    that have others than `seeds`; runs that lie there from another config are not looked at.
+    that have others than `seeds`, `own_experiments` the experiments of those networks that are not trained on all; runs
+    that lie there from another config are not looked at.
     """
 
     results: Path
@@ -27,22 +30,33 @@ class Grid:
     experiments: Mapping[str, tuple[int, ...]]
     seeds: tuple[int, ...]
     own_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    own_experiments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, results: Path, settings: Mapping[str, Any]) -> Grid:
-        """The grid of a config: its `networks`, `experiments` (draws by id), `seeds` and `own_seeds` (seeds by id)."""
+        """The grid of a config: its `networks`, `experiments` (draws by id) and `seeds`.
+
+        It may have `own_seeds` (seeds by id) and `own_experiments` (ids by network).
+        """
+        own_experiments = {network: tuple(ids) for network, ids in settings.get("own_experiments", {}).items()}
         by_id = settings["experiments"], settings.get("own_seeds", {})
         draws, own = ({id_: tuple(numbers) for id_, numbers in each.items()} for each in by_id)
-        return cls(results, tuple(settings["networks"]), draws, tuple(settings["seeds"]), own)
+        return cls(results, tuple(settings["networks"]), draws, tuple(settings["seeds"]), own, own_experiments)
+
+    def takes(self, network: str, experiment: str) -> bool:
+        """Whether the network is to be trained on the experiment."""
+        asked = network in self.networks and experiment in self.experiments
+        return asked and experiment in self.own_experiments.get(network, (experiment,))
 
     def draws_of(self, experiment: str) -> tuple[int, ...]:
         """The draws of an experiment that count: none where it is not one of the grid's."""
         return self.experiments.get(experiment, ())
 
-    def runs_of(self, experiment: str) -> list[tuple[int, int]]:
-        """The runs of an experiment that count, as (draw, seed)."""
+    def runs_of(self, network: str, experiment: str) -> list[tuple[int, int]]:
+        """The runs of an experiment with a network that count, as (draw, seed)."""
         seeds = self.own_seeds.get(experiment, self.seeds)
-        return [(draw, seed) for draw in self.draws_of(experiment) for seed in seeds]
+        draws = self.draws_of(experiment) if self.takes(network, experiment) else ()
+        return [(draw, seed) for draw in draws for seed in seeds]
 
     def run(self, network: str, experiment: str, draw: int, seed: int) -> Path:
         """The folder of a run."""
@@ -106,11 +120,20 @@ def read_runs(
 ) -> dict[tuple[int, int], tuple[float, float]]:
     """IoU and accuracy in percent of the finished runs, by (draw, seed): the means over all classes or these alone."""
     runs: dict[tuple[int, int], tuple[float, float]] = {}
-    for run in grid.runs_of(experiment) if network in grid.networks else ():
+    for run in grid.runs_of(network, experiment):
         path = grid.run(network, experiment, *run) / "metrics.csv"
         if path.is_file() and (scores := _mean_scores(path, classes)) is not None:
             runs[run] = scores
     return runs
+
+
+def pareto(items: Iterable[Item], cost: Callable[[Item], float], value: Callable[[Item], float]) -> list[Item]:
+    """The items that no other matches in value at as small a cost or smaller, by cost; of equal ones the first."""
+    front: list[Item] = []
+    for item in sorted(items, key=lambda item: (cost(item), -value(item))):
+        if not front or value(item) > value(front[-1]):
+            front.append(item)
+    return front
 
 
 def _sd(values: list[float]) -> float | None:

@@ -75,8 +75,8 @@ def _mixtures(sheet: Sheet, title: str) -> Table:
     for row, experiment, paper in zip(planned, experiments, papers, strict=True):
         network, frames = row["network"], Frames(experiment.offsets, first, last)
         scores = read_scores(sheet.grid, network, experiment.id)
-        # A manifest serves every network; a network that is not trained is a gap all the same.
-        cost = read_cost(sheet.grid, experiment.id) if network in sheet.grid.networks else None
+        # A manifest serves every network; a network that is not trained on it is a gap all the same.
+        cost = read_cost(sheet.grid, experiment.id) if sheet.grid.takes(network, experiment.id) else None
         boxes = [frames.marks("□", "■", "◆"), " ".join(map(str, experiment.offsets))]
         shown = Column(f"Frames used ({first} … {last})", words=True)
         parts = [words("network", "Network", sheet.network(network)), words("id", "ID", experiment.name)]
@@ -107,7 +107,12 @@ def _unnamed(sheet: Sheet) -> list[Mapping[str, Any]]:
         for id_ in sheet.grid.experiments
         if id_ not in named and not experiment_of(sheet.catalogue, id_).coarse_percent
     ]
-    return [{"network": network, "experiment": id_} for network in sheet.grid.networks for id_ in mixtures]
+    return [
+        {"network": network, "experiment": id_}
+        for network in sheet.grid.networks
+        for id_ in mixtures
+        if sheet.grid.takes(network, id_)
+    ]
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,12 @@ def _other_mixtures(sheet: Sheet) -> list[_Shares]:
             pairs.append((experiment.name if raw.id in (*named, "") else raw.name, raw, experiment))
         elif not any(e.labels == "refined" and _unlabelled(e) == _unlabelled(experiment) for e in others):
             pairs.append((experiment.name, experiment, replace(experiment, id="", labels="refined")))
-    return [_Shares({"network": n}, name, raw, refined) for n in sheet.grid.networks for name, raw, refined in pairs]
+    return [
+        _Shares({"network": network}, name, raw, refined)
+        for network in sheet.grid.networks
+        for name, raw, refined in pairs
+        if any(sheet.grid.takes(network, arm.id) for arm in (raw, refined))
+    ]
 
 
 def _unlabelled(experiment: Experiment) -> Mapping[str, Any]:

@@ -81,13 +81,15 @@ class Arm:
 class Comparison:
     """An arm's mIoU minus another's, in percentage points, and the interval that holds the truth (`LEVEL`).
 
-    `runs` are the arms' numbers of runs; the interval is None where they do not establish one.
+    `runs` are the arms' numbers of runs; the interval is None where they do not establish one. `variances` are those of
+    the difference by runs and by images, that the interval rests on.
     """
 
     difference: float
     low: float | None
     high: float | None
     runs: tuple[int, int]
+    variances: tuple[float, float] | None = None
 
     @property
     def verdict(self) -> str:
@@ -104,8 +106,8 @@ def compare(arm: Arm, other: Arm) -> Comparison:
     difference, counts = arm.mean - other.mean, (len(arm.runs), len(other.runs))
     if not (arm.enough and other.enough):
         return Comparison(difference, None, None, counts)
-    low, high = _around(difference, _run_variance(arm, other), _image_variance(arm.without - other.without))
-    return Comparison(difference, low, high, counts)
+    by_runs, by_images = _run_variance(arm, other), _image_variance(arm.without - other.without)
+    return Comparison(difference, *_around(difference, by_runs, by_images), counts, (by_runs[0], by_images[0]))
 
 
 def expected(arm: Arm) -> tuple[float, float]:

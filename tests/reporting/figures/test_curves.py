@@ -3,20 +3,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fewframes.core.labels import load_class_table
 from fewframes.experiments.schemes import load_catalogue
 from fewframes.reporting.figures.curves import (
-    _Arm,
-    pareto_front,
+    _series,
+    _short_name,
     write_clips_figure,
     write_coarse_figure,
     write_cost_curve,
     write_quality_figure,
 )
-from fewframes.reporting.statistics import Grid, Spread
+from fewframes.reporting.statistics import Grid
 
 EXPERIMENTS = Path(__file__).parents[3] / "workflow" / "experiments"
 CATALOGUE = load_catalogue(EXPERIMENTS / "catalogue.yaml")
@@ -125,15 +123,10 @@ def test_every_network_has_a_cost_curve_of_its_own(results, drawn):
     assert extent.x1 <= drawn[0].bbox.x1 and extent.y0 > tmanet.get_window_extent().y1
 
 
-POINTS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=12)
-
-
-@given(POINTS)
-def test_the_front_is_what_nothing_matches_at_its_cost(points):
-    arms = [_Arm("s", "", x, Spread(n=1, mean=y)) for x, y in points]
-    front = [(arm.x, arm.mean) for arm in pareto_front(arms)]
-    undominated = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] >= p[1] for q in points)}
-    assert front == sorted(undominated)
+def test_every_mixture_has_a_name_of_its_own_among_the_points_of_its_series():
+    named = [(_series(experiment), _short_name(experiment)) for experiment in CATALOGUE.values()]
+    assert sorted(named) == sorted(set(named))
+    assert _short_name(CATALOGUE["coarse-50-refined"]) == "50 %"
 
 
 def test_mixtures_stand_by_their_distinct_clips(tmp_path, drawn):
@@ -145,7 +138,7 @@ def test_mixtures_stand_by_their_distinct_clips(tmp_path, drawn):
         tmp_path, "v3", *((c, o, "pseudo:m" if o else "fine") for c, o in zip(clips, (-10, 0, 10, 0), strict=True))
     )
     manifest(tmp_path, "p2-fine", ("a", 0, "fine"), ("b", 0, "fine"))
-    for other in ("n1-plus", "p2-flow", "n1-still", "coarse-50", "coarse-50-fine"):
+    for other in ("n1-plus", "p2-flow", "n1-still", "coarse-50", "coarse-50-fine", "b3-filled-1"):
         manifest(tmp_path, other, ("a", 0, "fine"))
         run(tmp_path, other, 99)
     for experiment, mious in {"n1": (60, 62), "p2": (55,), "v3": (58,), "p2-fine": (50,)}.items():
@@ -153,8 +146,8 @@ def test_mixtures_stand_by_their_distinct_clips(tmp_path, drawn):
     write_clips_figure(CATALOGUE, grid_of(tmp_path), tmp_path / "clips", "Toy.")
     (axes,) = drawn[0].axes
     assert lines(axes) == {
-        "mixtures, several frames a clip": [[2, 55], [4, 61]],
-        "mixtures, one frame a clip": [[4, 58]],
+        "N1, mixtures of several frames a clip": [[2, 55], [4, 61]],
+        "mixtures of one frame a clip": [[4, 58]],
         "key frames alone (fewer samples)": [[2, 50]],
     }
     assert names(axes) == ["N1", "P2", "P2", "V3"]

@@ -98,8 +98,8 @@ class Made:
         (folder / "cost.pdf").write_bytes(b"%PDF")
         return self
 
-    def with_labels(self) -> "Made":
-        """Labels of eight clips at two offsets, the first clip's claimed least, with their page."""
+    def with_labels(self, most: int = 200) -> "Made":
+        """Labels of eight clips at two offsets, the first clip's claimed least, with a page of the worst of them."""
         rows = []
         for i, clip in enumerate(CLIPS):
             for frame in (8, 10, 12):
@@ -116,7 +116,8 @@ class Made:
         collected = self.results / "pseudo/flow/labels.csv"
         write_csv(collected, LABEL_COLUMNS, rows)
         gallery = self.results / "figures" / "labels-flow.html"
-        write_gallery(CLIPS, collected, self.results / "data", None, self.results, CLASSES, gallery, note=self.note)
+        data = self.results / "data"
+        write_gallery(CLIPS, collected, data, None, self.results, CLASSES, gallery, most=most, note=self.note)
         return self
 
     def with_quality(self) -> "Made":

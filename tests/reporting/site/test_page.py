@@ -1,4 +1,4 @@
-"""The report as a file: what is in it, and what must not be. How it behaves: test_site_in_a_browser.py."""
+"""The report as a file: what is in it, and what must not be. How it behaves: test_browser.py."""
 
 import base64
 import getpass
@@ -8,10 +8,12 @@ import platform
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -20,15 +22,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fewframes.cli.site import report
+from fewframes.core.clips import LABEL_COLUMNS
 from fewframes.core.errors import UserError
-from fewframes.experiments.schemes import Experiment
-from fewframes.reporting.costs import Cost
+from fewframes.core.files import write_csv
+from fewframes.core.labelfile import Layer, write_label_file
 from fewframes.reporting.printing import GAP, MINUS, Column
-from fewframes.reporting.site.headline import Point, best_for_hours
 from fewframes.reporting.site.neutral import neutral
 from fewframes.reporting.site.pictures import caption_of, titled
 from fewframes.reporting.site.tabular import read_printed, shown
-from fewframes.reporting.statistics import Scores, Spread
 
 WORKFLOW = Path(__file__).parents[3] / "workflow"
 VOID = {"meta", "img", "input"}
@@ -187,6 +188,22 @@ def test_of_a_path_the_last_part_is_left(parts):
         assert shown_path == f"…/{parts[-1]}"
 
 
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ("//me:pw@host/x?key=1", "…/x?***"),
+        ("from //me:pw@host/x/y?key=1 on", "from //***@host/x/y?*** on"),
+        ("host:/srv/me/data", "…/data"),
+        ("read from me@host:/srv/me/data, once", "read from …/data, once"),
+        ("file:///home/me/x.csv", "…/x.csv"),
+        ("see file:///home/me/x.csv", "see …/x.csv"),
+        ("https://me:pw@host:8080/a/b?key=1", "https://***@host:8080/a/b?***"),
+    ],
+)
+def test_addresses_and_paths_elsewhere_tell_no_more(value, seen):
+    assert neutral(value) == seen
+
+
 @pytest.mark.parametrize("kept", ["results/toy", "1/2 and/or 3", "https://host/a/b", "a -1.5 ± 2", "", "50 % coarse"])
 def test_other_text_stays_as_it_is(kept):
     assert neutral(kept) == kept and neutral([kept, 3, None, True]) == [kept, 3, None, True]
@@ -217,8 +234,53 @@ def test_runs_that_are_missing_are_gaps(made):
     shutil.rmtree(made.results / "runs")
     page = Page(made.with_tables().write())
     assert "0 of 30 runs finished" in " ".join(page.text.split())
+    assert "rows that were not run" in " ".join(page.text.split())
     assert "All fine labels, controls, and the best for its hours" not in page.tables
-    assert "that were not run" in page.text
+
+
+def test_runs_that_were_not_asked_for_are_not_missing(made):
+    """Of four experiments TDNet is to be trained on N1 alone; a run of B3 lies there from another config."""
+    shutil.copytree(made.results / "runs/tmanet", made.results / "runs/tdnet")
+    made.grid = replace(made.grid, networks=("tmanet", "tdnet"), own_experiments={"tdnet": ("n1",)})
+    made.config["training"] = {"tmanet": {}, "tdnet": {"experiments": ["n1"]}}
+    page = Page(made.with_tables().write())
+    assert "24 of 33 runs finished" in " ".join(page.text.split())
+    assert "trained on 1 of the 4 experiments" in page.text
+    headline = page.tables["All fine labels, controls, and the best for its hours"]
+    assert [row[1] for row in headline if row[0] == "tdnet"] == ["N1"]
+    (table1,) = (rows for name, rows in page.tables.items() if name.startswith("Table 1:"))
+    shown = {row[1]: row for row in table1 if row[0] == "TDNet"}
+    assert "B3, key frames alone" not in shown and shown["B3"][3] == GAP and shown["N1"][3].endswith("(3)")
+
+
+def facts_of(page):
+    """What was asked, by its terms."""
+    text = re.sub(r"\s+", " ", page)
+    return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
+
+
+def test_each_network_is_scored_in_its_own_mode(made):
+    made.grid = replace(made.grid, networks=("tmanet", "tdnet"))
+    made.config["evaluation"] = {"split": "val", "mode": "slide", "tdnet": {"mode": "resized"}}
+    said = facts_of(made.write())
+    assert said["Scored on"] == "the finely annotated frames of val, mode slide (tmanet), resized (tdnet)"
+
+
+def test_the_labels_that_are_made_are_named_and_no_others(made):
+    made.config |= {"propagation": {"method": "flow"}, "refinement": {"method": "sam_points"}}
+    assert facts_of(made.write())["Labels made"] == "propagated by flow"
+    experiments = {**made.grid.experiments, "b3-filled-1": (0,), "b3-filled-2": (0,)}
+    made.grid = replace(made.grid, experiments=experiments)
+    said = facts_of(made.write(labelled={"pseudo": ["flow"], "refined": ["automask", "sam_points_all"]}))
+    assert said["Labels made"] == (
+        "propagated by flow; refined by automask, sam_points_all; "
+        "filled by tmanet trained on B3 (for B3 filled once), B3 filled once (for B3 filled twice)"
+    )
+    assert facts_of(made.write(labelled={}))["Labels made"].startswith("filled by")
+    made.config["filling"] = {"network": "tdnet"}
+    assert "filled by tdnet" in facts_of(made.write())["Labels made"]
+    made.grid = replace(made.grid, experiments={"n1": (0,)})
+    assert facts_of(made.write(labelled={"pseudo": []}))["Labels made"] == "none"
 
 
 def test_labels_that_mean_nothing_are_marked(labels_alone):
@@ -233,7 +295,15 @@ def test_a_gallery_is_sampled_from_the_worst_to_the_best(made):
     cards = [text.split()[:2] for tag, text in page.headings if tag == "h4"]
     assert [number for number, _ in cards] == ["1.", "2.", "4.", "5.", "7.", "8."]
     assert cards[0][1] == "clip0" and cards[-1][1] == "clip7"
-    assert "6 of 8 clips" in page.text and "road" in page.text
+    said = " ".join(page.text.split())
+    assert "8 of 8 clips, those of the lowest coverage first." in said and "Here stand 6 of these" in said
+    assert "The gallery of flow" in said and "road" in said
+
+
+def test_a_gallery_of_the_worst_clips_says_that_there_are_others(made):
+    made.with_labels(most=7)
+    said = " ".join(Page(made.write()).text.split())
+    assert "7 of 8 clips, those of the lowest coverage first." in said and "6 of 7" not in said
 
 
 def test_what_made_it_names_versions_weights_and_classes(made):
@@ -243,6 +313,20 @@ def test_what_made_it_names_versions_weights_and_classes(made):
     assert row == ["propagation", "flow", "2", "not published", "ab" * 32, "reach 3"]
     (row,) = page.tables["Networks"][1:]
     assert row == ["tmanet", "1,234,567", "not published", "ab" * 32, "21"]
+
+
+def test_who_fills_labels_is_named(made):
+    made.grid = replace(made.grid, experiments={**made.grid.experiments, "b3-filled-1": (0,), "b3-filled-2": (0,)})
+    told = {"model": "somewhere/toy/runs/tmanet/b3/draw0-seed0/model.safetensors", "model_hash": "cd" * 32}
+    layers = {-2: Layer(np.zeros((16, 32), np.uint8), "f")}
+    file = "filled/b3-filled-1/labels/clip0-ab.h5"
+    write_label_file(made.results / file, layers, {**told, "version": 3, "settings": {"mode": "whole"}})
+    write_csv(
+        made.results / "filled/b3-filled-1/draw0.csv", LABEL_COLUMNS, [("clip0", -2, file, "f", layers[-2].checksum)]
+    )
+    flow, filled = Page(made.write()).tables["Labels"][1:]
+    assert flow[:2] == ["propagation", "flow"]
+    assert filled == ["filling", "b3-filled-1", "3", "tmanet/b3/draw0-seed0", "cd" * 32, "mode whole"]
 
 
 def test_tables_are_read_back_as_they_were_printed(made):
@@ -257,28 +341,26 @@ def test_tables_are_read_back_as_they_were_printed(made):
     assert table.gap(rows["B5"]) and not table.gap(rows["N1"]) and table.gaps == sum(map(table.gap, table.rows)) > 5
 
 
+def test_a_row_without_scores_was_not_run_whatever_it_costs(made):
+    """P2's manifest is made, so its hours are known, and none of its runs is finished."""
+    table = read_printed(made.results / "tables" / "table1.html", made.note)
+    (row,) = (row for row in table.rows if [cell.text for cell in row[:2]] == ["TMANet", "P2"])
+    hours = next(cell for cell, column in zip(row, table.columns, strict=True) if column.heading == "Hours")
+    assert "." in hours.text and table.gap(row)
+    both = [Column("Non-refined mIoU"), Column("Refined mIoU"), Column("Hours")]
+    assert not shown("t", both, [[GAP, "50.00 (1)", GAP]]).gaps and shown("t", both, [[GAP, GAP, "1.50"]]).gaps == 1
+    classes = [Column("Class", words=True), Column("50 % NR"), Column("50 % R")]
+    assert shown("t", classes, [["road", GAP, "90.00"], ["car", GAP, GAP]]).gaps == 1
+    path = made.results / "quality/signals/flow.csv"
+    path.write_text(path.read_text().replace(",0.5\n", ",\n"))
+    assert Page(made.write()).tables["Signals that need no truth"][1][-1] == GAP
+    assert "1 of 1 rows that were not run" not in " ".join(Page(made.page.read_text()).text.split())
+
+
 def test_cells_are_sorted_by_the_number_that_they_begin_with():
     columns = [Column("a"), Column("b"), Column("c", words=True)]
     table = shown("t", columns, [["1,234.5 ± 2 (3)", "x1", f"{MINUS}1.50 ({MINUS}2 to 1), better"], [GAP, "2", ""]])
     assert [[cell.key for cell in row] for row in table.rows] == [[1234.5, None, -1.5], [None, None, None]]
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=12))
-def test_the_best_for_their_hours_are_those_that_nothing_beats(values):
-    points = [
-        Point(Experiment(str(i), ""), Scores(Spread(mean=float(miou)), Spread()), Cost(0, 0, 0, 0), float(hours))
-        for i, (hours, miou) in enumerate(values)
-    ]
-    best = best_for_hours(points)
-    for point in points:
-        beaten = any(
-            (o.hours <= point.hours and o.miou > point.miou) or (o.hours < point.hours and o.miou == point.miou)
-            for o in points
-        )
-        alike = any((o.hours, o.miou) == (point.hours, point.miou) for o in best)
-        assert alike != beaten
-    assert [p.hours for p in best] == sorted({p.hours for p in best})
 
 
 def test_every_figure_has_a_title_and_a_caption_without_markup():

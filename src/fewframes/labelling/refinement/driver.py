@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_shard
+from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, asks_for, read_shard
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
 from fewframes.core.images import read_instances, read_label
@@ -34,7 +34,7 @@ def refine_shard(
     out: Path,
     housekeeping: Mapping[str, Any] | None = None,
 ) -> None:
-    """Refine the coarse label of every image of a shard, and write the shard's CSV of labels.
+    """Refine the coarse label of every image that a shard asks for by the method, and write the shard's CSV of labels.
 
     `results` is the dataset's results folder: label files go to `refined/<method>/labels` below it, those made with
     random weights to `random-weights` in there. `housekeeping` are settings that no label depends on.
@@ -50,7 +50,7 @@ def refine_shard(
     if refiner.random_weights:
         folder /= RANDOM_WEIGHTS
     hashes = ContentHashes(results / "hashes", f"refine-{method}-{shard.stem}")
-    clips = [clip for clip, _ in read_shard(shard)]
+    clips = [clip for clip, extra in read_shard(shard) if asks_for(extra, method)]
     counts: Counter[str] = Counter()
     rows: list[tuple[str, int, str, str, str]] = []
     try:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fewframes.core.files import read_csv
 from fewframes.core.labels import ClassTable
+from fewframes.experiments.parts import among_clips
 from fewframes.experiments.schemes import Experiment
 from fewframes.reporting.costs import read_cost
 from fewframes.reporting.definitions import coarse_arms, experiment_of, read_definition
@@ -31,12 +32,16 @@ from fewframes.reporting.figures.style import (
     legend_above,
     saved_figure,
 )
-from fewframes.reporting.statistics import Grid, Spread, read_scores
+from fewframes.reporting.statistics import Grid, Spread, pareto, read_scores
 
 _ARMS = {"coarse, non-refined": GREEN, "coarse, refined": VERMILION}
 _BY_HOURS = {"fine alone": BLACK, "fine, propagated": BLUE, **_ARMS}
 _KEY_FRAMES = "key frames alone (fewer samples)"
-_BY_CLIPS = {"mixtures, several frames a clip": BLUE, "mixtures, one frame a clip": VERMILION, _KEY_FRAMES: GREEN}
+_BY_CLIPS = {
+    "N1, mixtures of several frames a clip": BLUE,
+    "mixtures of one frame a clip": VERMILION,
+    _KEY_FRAMES: GREEN,
+}
 _NETWORKS = {"tmanet": "TMANet", "tdnet": "TDNet"}
 """How networks are called in print."""
 
@@ -100,7 +105,7 @@ def write_cost_curve(
         for axes, network in zip(plots, grid.networks, strict=True):
             scores = {id_: read_scores(grid, network, id_).miou for id_ in hours}
             arms = [_Arm(series[id_], names[id_], hours[id_], miou) for id_, miou in scores.items() if miou.n]
-            front = pareto_front(arms)
+            front = pareto(arms, lambda arm: arm.x, lambda arm: arm.mean)
             steps = _steps(front, max((arm.x for arm in arms), default=0.0))
             if front:
                 axes.plot(*steps.T, color="0.6", linewidth=1, zorder=0.5, label="Pareto front")
@@ -113,15 +118,6 @@ def write_cost_curve(
             name_points(*one)
 
 
-def pareto_front(arms: Iterable[_Arm]) -> list[_Arm]:
-    """The arms that no other matches at as small an `x` or smaller, by `x`; of equal ones the first."""
-    front: list[_Arm] = []
-    for arm in sorted(arms, key=lambda arm: (arm.x, -arm.mean)):
-        if not front or arm.mean > front[-1].mean:
-            front.append(arm)
-    return front
-
-
 def _steps(front: Sequence[_Arm], end: float) -> NDArray[np.float64]:
     """The corners of the line of steps through a front, drawn on to `end`, `[N, 2]`."""
     ends = [*(arm.x for arm in front[1:]), end]
@@ -132,9 +128,10 @@ def write_clips_figure(catalogue: Mapping[str, Experiment], grid: Grid, out: Pat
     """mIoU against the number of distinct clips, of mixtures with equally many samples: a plot a network.
 
     They are N1 and the grid's mixtures of manual and propagated labels of clips drawn at random, beside those that take
-    one frame of every clip. The key frames alone, of the same clips, stand with them: fewer samples, for as long.
+    one frame of every clip (`among_clips`). The key frames alone, of the same clips, stand with them: fewer samples,
+    for as long.
     """
-    shown = {id_: s for id_ in grid.experiments if (s := _by_clips(experiment_of(catalogue, id_)))}
+    shown = {id_: _by_clips(e) for id_ in grid.experiments if among_clips(e := experiment_of(catalogue, id_))}
     costs = {id_: cost for id_ in shown if (cost := read_cost(grid, id_))}
     equal = [cost.samples for id_, cost in costs.items() if not catalogue[id_].control]
     if equal:
@@ -162,14 +159,11 @@ def write_clips_figure(catalogue: Mapping[str, Experiment], grid: Grid, out: Pat
 
 
 def _by_clips(experiment: Experiment) -> str:
-    """The series of an experiment among clips; empty where it is none of them."""
-    mixture = experiment.mixture or experiment
-    if mixture.coarse_percent or mixture.still or mixture.selection != "random" or mixture.clips == "all":
-        return ""
+    """The series of an experiment among clips."""
     several, spread, _ = _BY_CLIPS
     if experiment.control:
         return _KEY_FRAMES
-    return spread if mixture.clips == "spread" else several
+    return spread if experiment.clips == "spread" else several
 
 
 def _apart(values: Sequence[float]) -> list[float]:
@@ -223,9 +217,8 @@ def _short_name(experiment: Experiment) -> str:
     if experiment.mixture:
         mixture = _short_name(experiment.mixture)
         return mixture.partition(",")[0] if experiment.control == "fine" else f"hours of {mixture.partition(',')[0]}"
-    plain = (
-        experiment.coarse_percent and not experiment.still and experiment.fine == "rest" and not experiment.refinement
-    )
+    usual = not experiment.refinement and experiment.refined_classes == "usual"
+    plain = experiment.coarse_percent and not experiment.still and experiment.fine == "rest" and usual
     return f"{experiment.coarse_percent} %" if plain else experiment.name
 
 

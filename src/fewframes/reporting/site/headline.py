@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from fewframes.core.labels import ClassTable
@@ -10,7 +10,7 @@ from fewframes.experiments.schemes import Experiment
 from fewframes.reporting.costs import Cost, read_cost
 from fewframes.reporting.printing import Column, Part, figure, scores_part, table_of, verdict_part, words
 from fewframes.reporting.site.tabular import Shown, from_printed
-from fewframes.reporting.statistics import Grid, Scores, read_scores
+from fewframes.reporting.statistics import Grid, Scores, pareto, read_scores
 from fewframes.reporting.tables import experiment_of
 from fewframes.reporting.verdicts import LEVEL, Arms
 
@@ -43,22 +43,13 @@ def finished(grid: Grid, network: str, catalogue: Mapping[str, Experiment], clas
     return points
 
 
-def best_for_hours(points: Sequence[Point]) -> list[Point]:
-    """Those that no other point beats at the same hours or fewer, the cheapest first: the Pareto front."""
-    best: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.hours, -p.miou)):
-        if not best or point.miou > best[-1].miou:
-            best.append(point)
-    return best
-
-
 def headline(grid: Grid, catalogue: Mapping[str, Experiment], classes: ClassTable) -> Shown | None:
     """A row for N1, each control and each best of its hours, network by network; None where nothing is finished."""
     arms = Arms(grid, classes.names)
     rows: list[list[Part]] = []
     for network in grid.networks:
         points = finished(grid, network, catalogue, classes)
-        best = best_for_hours(points)
+        best = pareto(points, lambda p: p.hours, lambda p: p.miou)
         for point in sorted(points, key=lambda p: (p.hours, p.miou)):
             roles = _roles(point.experiment, point in best)
             if not roles:
@@ -99,6 +90,6 @@ def runs_finished(grid: Grid) -> tuple[int, int]:
         grid.run(network, experiment, *run)
         for network in grid.networks
         for experiment in grid.experiments
-        for run in grid.runs_of(experiment)
+        for run in grid.runs_of(network, experiment)
     ]
     return sum((run / "metrics.csv").is_file() for run in runs), len(runs)

@@ -8,10 +8,12 @@ from typing import Any
 
 from fewframes.core.shown import without_credentials
 
-_PATH = re.compile(r"(?:/|~[\w.-]*[/\\]|\.\.[/\\]|[A-Za-z]:[/\\]|\\\\)[^\n]*")
-"""A whole string that is a path from a root, a home or a folder above."""
-_IN_TEXT = re.compile(r"(?<![\w:/.~])(?:~[\w.-]*|[A-Za-z]:)?(?:[/\\][\w.@+-]+){2,}[/\\]?")
-"""Such a path of two parts or more within a sentence; what follows a colon or another slash is a web address."""
+_PATH = re.compile(r"(?:file:|[\w.@-]+:(?=/(?!/)))?(?:/|~[\w.-]*[/\\]|\.\.[/\\]|[A-Za-z]:[/\\]|\\\\)[^\n]*")
+"""A whole string that is a path from a root, a home or a folder above, of this machine or (`host:/…`) of another."""
+_IN_TEXT = re.compile(r"(?<![\w:/.~@-])(?:file:/{0,2}|[\w.@-]+:(?!//)|~[\w.-]*)?(?:[/\\][\w.@+-]+){2,}[/\\]?")
+"""Such a path of two parts or more within a sentence; what follows `://` is a web address."""
+_RELATIVE = re.compile(r"(?<![\w:/])//[^/\s]\S*")
+"""A web address without its scheme."""
 
 
 def neutral(value: Any) -> Any:
@@ -22,9 +24,12 @@ def neutral(value: Any) -> Any:
         return [neutral(part) for part in value]
     if not isinstance(value, str):
         return value
-    if _PATH.fullmatch(value):
-        return _last(value)
-    return _IN_TEXT.sub(lambda match: _last(match[0]), without_credentials(value))
+    text = _RELATIVE.sub(_without_keys, without_credentials(value))
+    return _last(text) if _PATH.fullmatch(text) else _IN_TEXT.sub(lambda match: _last(match[0]), text)
+
+
+def _without_keys(address: re.Match[str]) -> str:
+    return without_credentials(f"https:{address[0]}").removeprefix("https:")
 
 
 def _last(path: str) -> str:

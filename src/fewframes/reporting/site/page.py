@@ -21,6 +21,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.files import write_text
 from fewframes.core.labels import ClassTable
 from fewframes.experiments.schemes import Experiment
+from fewframes.reporting.definitions import experiment_of
 from fewframes.reporting.gallery import Excerpt, read_gallery
 from fewframes.reporting.site import provenance, quality
 from fewframes.reporting.site.asked import asked
@@ -138,7 +139,7 @@ def _sections(study: Study, files: _Files, captions: Path) -> dict[str, Any]:
     tables = [(path.stem, read_printed(path, study.note, files.beside(path))) for path in printed]
     claims = next((table for name, table in tables if name == "claims"), None)
     galleries = [
-        _Gallery(match[1], read_gallery(path, _CARDS), link(path, results, f"All clips of {match[1]}"))
+        _Gallery(match[1], read_gallery(path, _CARDS), link(path, results, f"The gallery of {match[1]}"))
         for path in files.of("figures", ".html")
         if (match := _METHOD.fullmatch(path.stem))
     ]
@@ -148,11 +149,13 @@ def _sections(study: Study, files: _Files, captions: Path) -> dict[str, Any]:
         quality.by_class(files.of("quality/refinement", ".csv"), results),
         quality.signals(files.of("quality/signals", ".csv"), results),
     )
+    filled = [id_ for id_ in grid.experiments if experiment_of(study.catalogue, id_).filled_by]
+    made_by = provenance.labels(results, study.labelled, filled), provenance.networks(grid)
     return {
         "dataset": results.name,
         "folder": neutral(results.as_posix()),
         "note": neutral(study.note),
-        "asked": asked(study.config, results, grid, study.catalogue, classes),
+        "asked": asked(study.config, results, grid, study.catalogue, classes, study.labelled),
         "runs": runs_finished(grid),
         "headline": headline(grid, study.catalogue, classes),
         "cost": [figure for figure in figures if figure.name in _COST],
@@ -167,9 +170,7 @@ def _sections(study: Study, files: _Files, captions: Path) -> dict[str, Any]:
         "software": provenance.software(),
         "stages": provenance.stages(),
         "class_table": provenance.class_table(classes),
-        "made_by": [
-            table for table in (provenance.labels(results, study.labelled), provenance.networks(grid)) if table
-        ],
+        "made_by": [table for table in made_by if table],
         "config": yaml.safe_dump(
             neutral(study.config), allow_unicode=True, sort_keys=False, default_flow_style=None, width=100
         ),

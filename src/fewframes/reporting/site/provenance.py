@@ -47,14 +47,21 @@ def class_table(classes: ClassTable) -> Facts:
     return [*facts, ("digest", classes.digest), ("digest of the classes alone", classes.label_digest)]
 
 
-def labels(results: Path, labelled: Mapping[str, Sequence[str]]) -> Shown | None:
-    """Of each method (by stage: `pseudo`, `refined`) its weights and settings, as its first label file has them."""
+def labels(results: Path, labelled: Mapping[str, Sequence[str]], filled: Sequence[str] = ()) -> Shown | None:
+    """Of each method (by stage: `pseudo`, `refined`) its weights and settings, as its first label file has them.
+
+    Below them a row each of the `filled` experiments, by their ids, whose weights are the model that fills.
+    """
     rows = []
     for stage, method, told in _first_labels(results, labelled):
         settings = dict(told.get("settings", {}))
         weights = settings.pop("weights", "")
         name = _published(weights) if weights else "needs none"
         rows.append([_STAGES[stage], method, str(told.get("version", GAP)), name, _hash(weights), _flat(settings)])
+    for experiment in filled:
+        if told := _first_filled(results / "filled" / experiment, results):
+            row = ["filling", experiment, str(told.get("version", GAP)), _run(told.get("model", ""))]
+            rows.append([*row, _hash(told.get("model_hash", "")), _flat(told.get("settings", {}))])
     if not rows:
         return None
     headings = [Column("Stage", words=True), Column("Method", words=True), Column("Version")]
@@ -86,10 +93,22 @@ def _first_labels(results: Path, labelled: Mapping[str, Sequence[str]]) -> Itera
                 yield stage, method, read_provenance(results / first["file"])
 
 
+def _first_filled(folder: Path, results: Path) -> Mapping[str, Any]:
+    for collected in sorted(folder.glob("draw*.csv")):
+        if rows := read_csv(collected, ("file",)):
+            return read_provenance(results / rows[0]["file"])
+    return {}
+
+
+def _run(model: str) -> str:
+    """The run whose model it is, as `<network>/<experiment>/draw<j>-seed<k>`."""
+    return "/".join(Path(model).parts[-4:-1])
+
+
 def _counts(grid: Grid, path: Path) -> bool:
     """Whether the training is one of the grid's."""
-    _, experiment, run, _ = path.parts[-4:]
-    return any(run == f"draw{draw}-seed{seed}" for draw, seed in grid.runs_of(experiment))
+    network, experiment, run, _ = path.parts[-4:]
+    return any(run == f"draw{draw}-seed{seed}" for draw, seed in grid.runs_of(network, experiment))
 
 
 def _training(path: Path) -> Mapping[str, Any]:

@@ -81,8 +81,8 @@ def signals(paths: Sequence[Path], results: Path) -> Shown | None:
     headings = [Column("Method", words=True), *map(Column, ("Labels", "Coverage", *map(str.capitalize, _SIGNALS)))]
     legend = (
         "Means over the labels measured, from 0 to 1. Cycle: how much of the annotation is found again when a label is "
-        "carried back to its key frame; agreement: with the labels carried out, on the way. True mIoU is there where "
-        "dense truth is."
+        "carried back to its key frame; agreement: with the labels carried out, on the way. The true mIoU is there "
+        "where dense truth is."
     )
     links = [link(path, results, f"{path.stem}.csv") for path in paths]
     links += [
@@ -90,7 +90,7 @@ def signals(paths: Sequence[Path], results: Path) -> Shown | None:
         for path in paths
         if (curve := path.parents[1] / "policy" / path.name).is_file()
     ]
-    return shown("Signals that need no truth", [*headings, Column("True mIoU")], rows, [legend], links)
+    return shown("Signals that need no truth", [*headings, Column("mIoU, true")], rows, [legend], links)
 
 
 def _cell(column: str, value: str) -> str:

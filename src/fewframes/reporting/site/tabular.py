@@ -56,8 +56,14 @@ class Shown:
     head: int = 0
 
     def gap(self, row: Sequence[Cell]) -> bool:
-        """Whether nothing of a row was run: it has gaps, and no number with decimals or a number of runs behind it."""
-        texts = [cell.text for cell, column in zip(row, self.columns, strict=True) if not column.words]
+        """Whether nothing of a row was run: of what its runs score, the columns that end in `mIoU`, it has gaps alone.
+
+        Where there is none, as in a table of classes: it has gaps, and no number with decimals or runs behind it.
+        """
+        cells = [(cell.text, column) for cell, column in zip(row, self.columns, strict=True) if not column.words]
+        if scores := [text for text, column in cells if column.heading.endswith("mIoU")]:
+            return set(scores) == {GAP}
+        texts = [text for text, _ in cells]
         return GAP in texts and not any("(" in text or "." in text for text in texts)
 
     @property
