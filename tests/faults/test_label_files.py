@@ -279,7 +279,7 @@ def test_a_label_that_another_run_took_away_is_named(labels, monkeypatch):
 
     shutil.rmtree(labels.folder)
     monkeypatch.setattr(driver, "write_label_file", write)
-    with pytest.raises(UserError, match=r"holds no label at offset -1: have it made again"):
+    with pytest.raises(UserError, match=r"holds no label at offset -1: run `fewframes verify --mend`"):
         labels.make()
 
 

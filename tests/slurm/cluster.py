@@ -185,7 +185,7 @@ class Cluster:
         wait(lambda: _emptied(FREEZER / f"slurm_{name}"), f"the last processes of {name}")
 
 
-def wait(until, what, seconds=120):
+def wait(until, what, seconds=300):
     """Wait until `until()` is true; fail where that takes too long."""
     deadline = time.monotonic() + seconds
     while not until():

@@ -72,7 +72,14 @@ def test_a_dataset_copied_without_timestamps_redoes_nothing(idd):
         os.utime(path, (1, 1))
     run = idd.run()
     assert run.code == 0, run.output
-    assert {rule for rule, _ in run.jobs} <= LOOKING | {"label_quality", "quality_figure", "all", "toycity"}
+    assert {rule for rule, _ in run.jobs} <= LOOKING | {
+        "label_quality",
+        "quality_figure",
+        "sheet",
+        "site",
+        "all",
+        "toycity",
+    }
     assert (idd.label_files(), idd.models(), drawn()) == (before, models, labels)
     # Six sequences are looked through once more for their key frame, six labels are known by content.
     assert "prepared 6, found 6 as they were" in (idd.results / "logs/prepare.log").read_text()
