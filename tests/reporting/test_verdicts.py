@@ -263,3 +263,16 @@ def test_a_damaged_matrix_is_named(results, damage):
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(UserError, match=r"draw0-seed1/confusion\.npz cannot be read"):
         arms_of(results).arm("tmanet", "n1")
+
+
+def test_no_damaged_byte_of_a_matrix_is_a_traceback_or_other_numbers(results):
+    path = results / "runs" / "tmanet" / "n1" / "draw0-seed1" / "confusion.npz"
+    whole, mean = path.read_bytes(), arms_of(results).arm("tmanet", "n1").without.tolist()
+    refused = 0
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            assert arms_of(results).arm("tmanet", "n1").without.tolist() == mean, place
+        except UserError:
+            refused += 1
+    assert refused > len(whole) / 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,9 @@ def figure2(
     only: tuple[str, ...],
 ) -> None:
     """Key frames with their pseudo-labels (the paper's figure 2)."""
-    from fewframes.core.clips import read_clips
-    from fewframes.core.labels import load_class_table
     from fewframes.reporting.pictures import write_propagation_sheet
 
-    clips = read_clips(results / "index.csv")
-    files, table = dataset_root(root, results), load_class_table(classes)
-    write_propagation_sheet(clips, labels, files, results, table, out, settings.get("note", ""), only)
+    _labelled(write_propagation_sheet, settings, root, classes, results, labels, out, only)
 
 
 @figure.command()
@@ -77,13 +74,26 @@ def figure3(
     only: tuple[str, ...],
 ) -> None:
     """Coarse labels beside refined and fine ones (the paper's figure 3)."""
-    from fewframes.core.clips import read_clips
-    from fewframes.core.labels import load_class_table
     from fewframes.reporting.pictures import write_refinement_sheet
 
-    clips = read_clips(results / "index.csv")
-    files, table = dataset_root(root, results), load_class_table(classes)
-    write_refinement_sheet(clips, labels, files, results, table, out, settings.get("note", ""), only)
+    _labelled(write_refinement_sheet, settings, root, classes, results, labels, out, only)
+
+
+def _labelled(
+    write: Callable[..., None],
+    settings: dict[str, Any],
+    root: Path,
+    classes: str,
+    results: Path,
+    labels: Path,
+    out: Path,
+    only: tuple[str, ...],
+) -> None:
+    from fewframes.core.clips import read_clips
+    from fewframes.core.labels import load_class_table
+
+    clips, files = read_clips(results / "index.csv"), dataset_root(root, results)
+    write(clips, labels, files, results, load_class_table(classes), out, settings.get("note", ""), only)
 
 
 @figure.command()

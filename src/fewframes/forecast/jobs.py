@@ -11,11 +11,9 @@ from typing import Any
 from fewframes.core.clips import Clip, shard_of
 from fewframes.doctor.case import Case
 from fewframes.doctor.disk import filled_labels, needed
+from fewframes.experiments.methods import STAGES
 from fewframes.experiments.study import Study
 from fewframes.forecast.schedule import Job
-
-STAGES = {"pseudo": ("propagate", "propagation"), "refined": ("refine", "refinement")}
-"""The rule and the config's block of each kind of label."""
 
 
 def jobs_of(case: Case) -> list[Job]:

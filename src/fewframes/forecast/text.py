@@ -16,8 +16,9 @@ from fewframes.doctor.case import Case
 from fewframes.doctor.disk import examine_disk, frame_pixels
 from fewframes.doctor.report import plural
 from fewframes.doctor.weights import examine_weights
+from fewframes.experiments.methods import STAGES
 from fewframes.forecast.dataset import Assumed, case_of
-from fewframes.forecast.jobs import STAGES, jobs_of
+from fewframes.forecast.jobs import jobs_of
 from fewframes.forecast.measured import Asked
 from fewframes.forecast.paces import TIMED, Pace, paces, reference
 from fewframes.forecast.schedule import Job, Span, critical_path, length, schedule

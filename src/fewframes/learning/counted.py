@@ -19,14 +19,15 @@ _FAULTS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZip
 
 @dataclass(frozen=True)
 class Counted:
-    """A run's `confusion.npz`, or `scored.npz`: the clips, the matrices by path `[P, C, C]` (None where an older one
-    lacks them).
+    """A run's `confusion.npz`, or `scored.npz`: the clips, a matrix each `[N, C, C + 1]`, and the matrices by path
+    `[P, C, C + 1]` (None where an older one lacks them).
 
     `model` and `manifest` are content hashes of what was scored and on what, `known_by` a digest of all that decides
     the counts; each is empty where an older one lacks it.
     """
 
     clips: list[str]
+    confusion: NDArray[np.int64]
     totals: NDArray[np.int64] | None
     model: str
     manifest: str
@@ -49,6 +50,8 @@ def read_counted(file: Path) -> Counted:
         if totals is not None and (totals.sum(axis=0) != confusion.sum(axis=0)).any():
             raise ValueError("its sums contradict each other")
         told = (str(arrays.get(name, "")) for name in ("model", "manifest", "known_by"))
-        return Counted(clips, None if totals is None else np.asarray(totals, np.int64), *told)
+        return Counted(
+            clips, np.asarray(confusion, np.int64), None if totals is None else np.asarray(totals, np.int64), *told
+        )
     except _FAULTS as error:
         raise UserError(f"{file} cannot be read ({error}): delete it and run `snakemake` again.") from error

@@ -19,7 +19,6 @@ variances, which errs on the side of caution (Owen, "The pigeonhole bootstrap", 
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
+from fewframes.learning.counted import read_counted
 from fewframes.reporting.statistics import Grid, read_runs
 
 LEVEL = 0.95
@@ -168,13 +168,13 @@ class Arms:
         path = folder / "confusion.npz"
         if path not in self._counts:
             try:
-                with np.load(path, allow_pickle=False) as file:
-                    images, confusion = tuple(map(str, file["clips"])), file["confusion"]
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                counted = read_counted(path)
+            except OSError as error:
                 raise UserError(f"{path} cannot be read ({error}): delete it and run `snakemake` again.") from error
+            images = tuple(counted.clips)
             if images not in self._blocks:
                 self._blocks[images] = image_blocks(images, self._groups)
-            self._counts[path] = images, block_counts(confusion, self._blocks[images])
+            self._counts[path] = images, block_counts(counted.confusion, self._blocks[images])
         return self._counts[path]
 
     @cached_property

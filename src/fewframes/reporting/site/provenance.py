@@ -19,13 +19,12 @@ from fewframes.core.labelfile import read_provenance
 from fewframes.core.labels import ClassTable
 from fewframes.core.stages import VERSIONS
 from fewframes.core.weights import registry
+from fewframes.experiments.methods import STAGES
 from fewframes.reporting.printing import GAP, Column
 from fewframes.reporting.site.asked import Facts
 from fewframes.reporting.site.neutral import neutral
 from fewframes.reporting.site.tabular import Shown, shown
 from fewframes.reporting.statistics import Grid
-
-_STAGES = {"pseudo": "propagation", "refined": "refinement"}
 
 
 def software() -> Facts:
@@ -57,7 +56,7 @@ def labels(results: Path, labelled: Mapping[str, Sequence[str]], filled: Sequenc
         settings = dict(told.get("settings", {}))
         weights = settings.pop("weights", "")
         name = _published(weights) if weights else "needs none"
-        rows.append([_STAGES[stage], method, str(told.get("version", GAP)), name, _hash(weights), _flat(settings)])
+        rows.append([STAGES[stage].block, method, str(told.get("version", GAP)), name, _hash(weights), _flat(settings)])
     for experiment in filled:
         if told := _first_filled(results / "filled" / experiment, results):
             row = ["filling", experiment, str(told.get("version", GAP)), _run(told.get("model", ""))]
