@@ -10,7 +10,7 @@ from torch import nn
 from fewframes.core.team import Team, share_norms
 
 SCRIPT = """
-import json, sys, torch
+import json, sys, threading, torch
 from torch import nn
 from fewframes.core.errors import UserError
 from fewframes.core.team import gathered, share_norms
@@ -91,8 +91,11 @@ if __name__ == "__main__":
         with gathered(2, "gloo", work, sys.argv[2]) as team:
             work(team, sys.argv[2])
     except UserError as error:
-        json.dump(str(error), open(sys.argv[2], "w"))
+        json.dump([str(error), threading.active_count()], open(sys.argv[2], "w"))
 """
+
+ALONE = 1
+"""Threads that are left: the one that watches the others would end the process."""
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ def test_a_weight_that_no_process_used_keeps_no_gradient(in_two) -> None:
 
 
 def test_what_another_process_complains_of_is_said(in_two) -> None:
-    assert in_two("fails") == "clip.png is damaged: restore it."
+    assert in_two("fails") == ["clip.png is damaged: restore it.", ALONE]
 
 
 def test_two_processes_step_as_one_does_in_every_layout(in_two) -> None:
@@ -139,7 +142,7 @@ def test_two_processes_step_as_one_does_in_every_layout(in_two) -> None:
 
 
 def test_the_first_processs_complaint_is_the_only_one(in_two, capfd) -> None:
-    assert in_two("errs_first") == "labels.h5 is damaged: delete it."
+    assert in_two("errs_first") == ["labels.h5 is damaged: delete it.", ALONE]
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -17,11 +17,11 @@ from fewframes.learning.lease import lease
 BEAT = 0.05
 
 HOLDER = """
-import sys, time
+import sys
 from fewframes.learning.lease import lease
 with lease(sys.argv[1], beat=0.02):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -37,7 +37,7 @@ def foreign(folder: Path, **changed: object) -> Path:
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A live process that holds the lease of `tmp_path / "run"`."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
@@ -91,8 +91,7 @@ def test_a_suspended_holder_leaves_the_new_lease_alone(tmp_path: Path, holder: s
         holder.send_signal(signal.SIGCONT)
         time.sleep(0.2)  # ten of its beats
         held.check()
-        holder.send_signal(signal.SIGINT)  # it leaves the context
-        holder.wait()
+        holder.communicate()  # at the end of its input it leaves the context
         held.check()
 
 

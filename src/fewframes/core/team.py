@@ -8,7 +8,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import parent_process
@@ -149,7 +148,8 @@ def gathered(size: int, backend: str, work: Callable[..., None], *arguments: Any
         ]
         for process in others:
             process.start()
-        watch = threading.Thread(target=_watch, args=(others, faults), daemon=True)
+        over = threading.Event()
+        watch = threading.Thread(target=_watch, args=(others, faults, over), daemon=True)
         watch.start()
         try:
             dist.init_process_group(backend, init_method=meeting, rank=0, world_size=size)
@@ -169,17 +169,18 @@ def gathered(size: int, backend: str, work: Callable[..., None], *arguments: Any
                 process.kill()
             if dist.is_initialized():
                 dist.destroy_process_group()
+            over.set()
+            watch.join()
 
 
-def _watch(others: Sequence[BaseProcess], faults: Any) -> None:
-    """End this process some time after another has failed: on a GPU it may wait for the other for ever."""
+def _watch(others: Sequence[BaseProcess], faults: Any, over: threading.Event) -> None:
+    """End this process where it is not `over` some time after another failed: on a GPU it may wait for it for ever."""
     left = list(others)
     while left:
         wait([process.sentinel for process in left])
         failed = [process for process in left if process.exitcode]
         left = [process for process in left if process.is_alive()]
-        if failed:
-            time.sleep(_PATIENCE)
+        if failed and not over.wait(_PATIENCE):
             say(f"fewframes: {faults.get() if not faults.empty() else 'another process of the training has died.'}")
             os._exit(2)
 
