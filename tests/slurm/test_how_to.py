@@ -32,10 +32,10 @@ def follow(study):
     environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
 
     def follow(block):
-        # At a terminal: elsewhere a shell's jobs in the background do not hear SIGINT.
+        # At a terminal, and whatever started these tests: else a shell's jobs in the background do not hear SIGINT.
         shell = shlex.join(["bash", "-m", "-euo", "pipefail", "-c", block])
         done = subprocess.run(
-            ["script", "--quiet", "--return", "--command", shell, "/dev/null"],
+            ["env", "--default-signal=INT", "script", "--quiet", "--return", "--command", shell, "/dev/null"],
             cwd=study.folder,
             env=environment,
             stdin=subprocess.DEVNULL,

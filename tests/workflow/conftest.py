@@ -3,14 +3,23 @@
 import shutil
 
 import pytest
-from study import Study
+from study import Study, environment
+from warm import Warm
 
 
 @pytest.fixture(scope="session")
-def finished_study(tmp_path_factory):
+def warm(tmp_path_factory):
+    """Where commands are that start at once."""
+    warm = Warm(tmp_path_factory.mktemp("warm"), environment())
+    yield warm.folder
+    warm.close()
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory, warm):
     """The tiny study after its first run."""
     folder = tmp_path_factory.mktemp("study")
-    study = Study(folder)
+    study = Study(folder, warm)
     study.configure()
     run = study.run()
     assert run.code == 0, run.output
@@ -18,7 +27,7 @@ def finished_study(tmp_path_factory):
 
 
 @pytest.fixture
-def study(finished_study, tmp_path):
+def study(finished_study, warm, tmp_path):
     """A copy of the finished study, times and all."""
     shutil.copytree(finished_study.folder, tmp_path / "study", copy_function=shutil.copy2)
-    return Study(tmp_path / "study")
+    return Study(tmp_path / "study", warm)

@@ -65,10 +65,11 @@ class Run:
 
 
 class Study:
-    """A working folder with a dataset, a config and results."""
+    """A working folder with a dataset, a config and results; `jobs` has commands that its jobs start (see `warm`)."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, jobs=None):
         self.folder = folder
+        self.jobs = jobs
         self.results = folder / "results" / "toy"
 
     def configure(self, **changes):
@@ -84,7 +85,7 @@ class Study:
         return subprocess.Popen(
             self.command(*targets, options=options),
             cwd=self.folder,
-            env=environment(),
+            env=environment(self.jobs),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -168,6 +169,6 @@ def end(process):
     return output
 
 
-def environment():
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def environment(jobs=None):
+    path = os.pathsep.join(map(str, filter(None, [jobs, Path(sys.executable).parent, os.environ["PATH"]])))
     return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}

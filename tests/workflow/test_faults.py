@@ -15,9 +15,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def fresh_study(finished_study, tmp_path):
+def fresh_study(finished_study, warm, tmp_path):
     """The dataset of the tiny study, times and all, with nothing made of it."""
-    study = Study(tmp_path / "study")
+    study = Study(tmp_path / "study", warm)
     study.folder.mkdir()
     for name in ("city", "city-truth"):
         shutil.copytree(finished_study.folder / name, study.folder / name, copy_function=shutil.copy2)
@@ -89,7 +89,7 @@ def test_outputs_that_show_late_are_waited_for(fresh_study, finished_study, monk
     (programs / "fewframes").chmod(0o755)
     usual = environment()
     ours = {**usual, "PATH": f"{programs}{os.pathsep}{usual['PATH']}"}
-    monkeypatch.setattr("study.environment", lambda: ours)
+    monkeypatch.setattr("study.environment", lambda _: ours)
     run = fresh_study.run("labels")
     assert run.code == 0, run.output
     wanted = {

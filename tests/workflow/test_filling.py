@@ -18,9 +18,9 @@ ARMS = ["n1", *ROUNDS]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, warm):
     """A study of such arms after its first run."""
-    study = Study(tmp_path_factory.mktemp("study"))
+    study = Study(tmp_path_factory.mktemp("study"), warm)
     study.configure(experiments=ARMS, quality={"methods": [], "signals": 0}, tables=["table1"])
     run = study.run("tables")
     assert run.code == 0, run.output
@@ -28,10 +28,10 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def filled(finished, tmp_path):
+def filled(finished, warm, tmp_path):
     """A copy of it, times and all."""
     shutil.copytree(finished.folder, tmp_path / "study", copy_function=shutil.copy2)
-    return Study(tmp_path / "study")
+    return Study(tmp_path / "study", warm)
 
 
 def samples(study, experiment):

@@ -19,8 +19,8 @@ LOOKING = {"prepare", "plan", "propagate", "refine", "collect_pseudo", "manifest
 
 
 @pytest.fixture(scope="module")
-def finished_idd(tmp_path_factory):
-    study = Study(tmp_path_factory.mktemp("idd"))
+def finished_idd(tmp_path_factory, warm):
+    study = Study(tmp_path_factory.mktemp("idd"), warm)
     study.configure(**IDD)
     run = study.run()
     assert run.code == 0, run.output
@@ -29,9 +29,9 @@ def finished_idd(tmp_path_factory):
 
 
 @pytest.fixture
-def idd(finished_idd, tmp_path):
+def idd(finished_idd, warm, tmp_path):
     shutil.copytree(finished_idd.folder, tmp_path / "study", copy_function=shutil.copy2)
-    return Study(tmp_path / "study")
+    return Study(tmp_path / "study", warm)
 
 
 def test_it_runs_from_polygons_to_the_table(finished_idd):
@@ -85,8 +85,8 @@ def test_a_dataset_copied_without_timestamps_redoes_nothing(idd):
     assert "prepared 6, found 6 as they were" in (idd.results / "logs/prepare.log").read_text()
 
 
-def test_a_measurement_set_is_never_trained_on(tmp_path):
-    study = Study(tmp_path)
+def test_a_measurement_set_is_never_trained_on(warm, tmp_path):
+    study = Study(tmp_path, warm)
     (tmp_path / "vps").mkdir()
     study.configure(dataset={"name": "toy", "reader": "vps", "root": "vps"}, experiments=["n1"])
     run = study.run()

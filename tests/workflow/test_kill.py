@@ -8,6 +8,13 @@ from study import CONFIG, Study
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture
+def study(study):
+    """With processes of its own, which are all killed."""
+    study.jobs = None
+    return study
+
+
 def test_killed_in_mid_propagation_repeats_no_finished_clip(study):
     for path in (study.results / "pseudo").rglob("*.*"):
         path.unlink()

@@ -18,8 +18,8 @@ def configure(study, sam2=SAM2, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    study = Study(tmp_path_factory.mktemp("sam2"))
+def finished(tmp_path_factory, warm):
+    study = Study(tmp_path_factory.mktemp("sam2"), warm)
     configure(study)
     run = study.run()
     assert run.code == 0, run.output

@@ -16,8 +16,8 @@ METHODS = ["sam_points", "sam_points_guarded", "sam_box", "automask", "grabcut",
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    study = Study(tmp_path_factory.mktemp("sam"))
+def finished(tmp_path_factory, warm):
+    study = Study(tmp_path_factory.mktemp("sam"), warm)
     refinement = {"method": "sam_points", **{method: SMALL | own for method, own in SETTINGS.items()}}
     study.configure(
         refinement=refinement,

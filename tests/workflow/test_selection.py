@@ -11,9 +11,9 @@ ARMS = ["n1", "b3-fine", "b3-flow", "extra-50-refined"]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, warm):
     """A study of such arms after its first run."""
-    study = Study(tmp_path_factory.mktemp("study"))
+    study = Study(tmp_path_factory.mktemp("study"), warm)
     city = {"train": 6, "val": 2, "train_extra": 4, "height": 64, "width": 128}
     study.configure(experiments=ARMS, toycity=city, quality={"methods": [], "signals": 0})
     run = study.run()
@@ -22,10 +22,10 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def chosen(finished, tmp_path):
+def chosen(finished, warm, tmp_path):
     """A copy of it, times and all."""
     shutil.copytree(finished.folder, tmp_path / "study", copy_function=shutil.copy2)
-    return Study(tmp_path / "study")
+    return Study(tmp_path / "study", warm)
 
 
 def test_a_measured_frame_that_changes_moves_only_what_is_chosen_by_it(chosen):

@@ -11,9 +11,9 @@ EXPERIMENTS = ["n1", "b3", "b3-fine", "coarse-50", "coarse-50-refined"]
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory):
+def fresh(tmp_path_factory, warm):
     """A study of which nothing has run."""
-    study = Study(tmp_path_factory.mktemp("study"))
+    study = Study(tmp_path_factory.mktemp("study"), warm)
     study.configure(experiments=EXPERIMENTS)
     return study
 
