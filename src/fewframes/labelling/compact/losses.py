@@ -42,7 +42,7 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))
 
 
-def mask_loss(logits: Tensor, ious: Tensor, target: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, ious: Tensor, target: Tensor, focal_weight: float = FOCAL_WEIGHT) -> Tensor:
     """Loss by row of masks `[R, M, h, w]`, of their predicted IoU `[R, M]` and of the truth `[R, H, W]`, 0 or 1.
 
     Of several masks only the best is trained; the IoU of each is (SAM 2, appendix D.2.1).
@@ -50,7 +50,7 @@ def mask_loss(logits: Tensor, ious: Tensor, target: Tensor) -> Tensor:
     several = ious.shape[1]
     fine = F.interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
     truth = target[:, None].expand(-1, several, -1, -1)
-    masks = FOCAL_WEIGHT * focal(fine, truth) + DICE_WEIGHT * dice(fine, truth)
+    masks = focal_weight * focal(fine, truth) + DICE_WEIGHT * dice(fine, truth)
     with torch.no_grad():
         measured = mask_iou(fine, truth)
     scores = (ious.float() - measured).abs().mean(1)

@@ -21,7 +21,7 @@ _PROMPTED_EVERY = 6
 """Every so many batches, SAM 2 answers prompts in single frames in place of following objects."""
 
 _SAM2 = (Phase(700, 128, 12, 2), Phase(3100, 256, 4, 2), Phase(500, 384, 2, 3))
-_SAM = (Phase(3000, 128, 16, 1), Phase(2500, 256, 6, 1))
+_SAM = (Phase(800, 128, 16, 1), Phase(3500, 256, 6, 1))
 SCHEDULES: Mapping[str, Schedule] = {"sam2": Schedule(_SAM2, rate=8e-4), "sam": Schedule(_SAM, rate=8e-4)}
 """By model: small pictures first, of which a processor sees many, larger and longer clips later."""
 

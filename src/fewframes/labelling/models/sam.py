@@ -61,20 +61,18 @@ def build_model(config: str, weights: Path | None = None, *, seed: int = 0) -> n
 def _small() -> Any:
     """Every part of a SAM at sizes for a processor, 2.2 M parameters and images of 256 px; no weights exist."""
     heads = {"num_heads": 8}
-    return _processor_sized(
-        256, 16, heads, embed_dim=192, depth=4, num_heads=4, use_rel_pos=True, window_size=7, global_attn_indexes=(1, 3)
-    )
+    windows = {"use_rel_pos": True, "window_size": 7, "global_attn_indexes": (1, 3)}
+    return _processor_sized(256, 16, heads, 16, embed_dim=192, depth=4, num_heads=4, **windows)
 
 
 def _compact() -> Any:
     """Our compact SAM, 1.6 M parameters and images of 512 px, in patches half as large as SAM's: small things count."""
     heads = {"num_heads": 4, "attention_downsample_rate": 1}
-    return _processor_sized(
-        512, 8, heads, embed_dim=128, depth=6, num_heads=4, use_rel_pos=False, window_size=8, global_attn_indexes=(2, 5)
-    )
+    windows = {"use_rel_pos": False, "window_size": 8, "global_attn_indexes": (2, 5)}
+    return _processor_sized(512, 8, heads, 64, embed_dim=128, depth=6, num_heads=4, **windows)
 
 
-def _processor_sized(image_size: int, patch: int, heads: Mapping[str, int], **trunk: Any) -> Any:
+def _processor_sized(image_size: int, patch: int, heads: Mapping[str, int], mask_channels: int, **trunk: Any) -> Any:
     channels, cells = 64, image_size // patch
     return Sam(
         ImageEncoderViT(
@@ -84,7 +82,7 @@ def _processor_sized(image_size: int, patch: int, heads: Mapping[str, int], **tr
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             **trunk,
         ),
-        PromptEncoder(channels, (cells, cells), (image_size, image_size), mask_in_chans=16),
+        PromptEncoder(channels, (cells, cells), (image_size, image_size), mask_in_chans=mask_channels),
         MaskDecoder(
             transformer_dim=channels,
             transformer=TwoWayTransformer(depth=2, embedding_dim=channels, mlp_dim=256, **heads),
