@@ -369,7 +369,8 @@ def test_all_faults_at_once_are_all_found(patient):
     found = {(row.group, row.severity, row.what) for row in report.rows}
     assert {name for name in missing if PLANTS[name][1:] not in found} == set()
     assert report.exit_code == 1 and max(map(len, report.text().splitlines())) <= 100
-    assert report.text() == patient.examine(workers=2).text()
+    # But for the last group, the disk: what is free on it is other processes' doing.
+    assert report.groups[:-1] == patient.examine(workers=2).groups[:-1]
 
 
 HIDING = ("absent_stills", "damaged_label", "swapped_key_frame")

@@ -120,7 +120,9 @@ def test_every_frame_is_decoded_when_asked(patient):
     assert [(r.group, r.what, Path(r.name).name) for r in report.rows] == [("Files", "damaged", frame.name)]
     # 9 clips of 30 frames, the key frames once more; the damaged one is not decoded.
     assert " and 270 frames decoded" in report.text()
-    assert report.text() == patient.examine(deep=True, workers=2).text()
+    by_two = patient.examine(deep=True, workers=2)
+    # What is free on the disk is other processes' doing.
+    assert report.groups[:-1] == by_two.groups[:-1] and report.groups[-1].name == "Disk"
 
 
 def test_zeroed_bytes_within_a_jpeg_are_found(tmp_path):

@@ -152,3 +152,13 @@ def test_sam2_is_looked_at_where_it_propagates_and_nowhere_else(patient, monkeyp
     assert patient.examine().rows == []
     patient.config["propagation"]["offsets"] = [-1, 1]
     assert [(row.what, row.name) for row in patient.examine().rows] == found
+
+
+def test_a_networks_published_weights_are_fetched_later(patient):
+    backbone = published("resnet50c.gluon_in1k")
+    patient.config["training"]["tmanet"]["network"] |= {"backbone": backbone.config, "pretrained": backbone.name}
+    report = patient.examine()
+    (row,) = report.rows
+    assert (row.group, row.severity, row.what) == ("Weights", "warning", UNFETCHED)
+    assert row.name == f"weights/{backbone.file}" and report.exit_code == 0
+    assert f"starting from {backbone.name}" in report.text()

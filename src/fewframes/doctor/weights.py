@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewframes.core.errors import UserError
-from fewframes.core.weights import Published, check_weights
+from fewframes.core.weights import Published, registry, resolve
 from fewframes.doctor.case import Case
 from fewframes.doctor.report import FAULT, WARNING, Group
 from fewframes.labelling.models.checkpoint import (
@@ -47,7 +47,7 @@ def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
                 told.append(_examine_model(group, f"{stage}.{method}", block, case.config["weights"], allowed))
     sizes: dict[str, Size] = {}
     for name, block in case.config["training"].items() if case.study.experiments else ():
-        size, start = _examine_network(group, name, block, len(case.source.classes.names))
+        size, start = _examine_network(group, name, block, len(case.source.classes.names), case.config["weights"])
         if size:
             sizes[name] = size
             told.append(f"{name}: {size.model / _FLOAT / 1e6:.1f} million numbers, starting from {start}")
@@ -111,32 +111,42 @@ def _note_unfetched(group: Group, entry: Published, folder: str) -> None:
     group.add(WARNING, "published weights that are not fetched yet", path, mend, f"{entry.size / 1e6:.0f} MB")
 
 
-def _examine_network(group: Group, name: str, block: Mapping[str, Any], classes: int) -> tuple[Size | None, str]:
-    """Check a network of the config's `training`; returns what it takes on disk, and what it starts from."""
+def _examine_network(
+    group: Group, name: str, block: Mapping[str, Any], classes: int, folder: str
+) -> tuple[Size | None, str]:
+    """Check a network of the config's `training`, whose published weights lie in `folder`.
+
+    Returns what it takes on disk, and what it starts from.
+    """
     settings = {"name": name, **block.get("network", {})}
     key = f"training.{name}.network.pretrained"
     checksum = block.get("pretrained_sha256") or ""
     if checksum and not settings.get("pretrained"):
         mend = "Name the file of weights that it is of, or set the checksum to null."
         group.add(FAULT, "checksums of no weights", f"training.{name}.pretrained_sha256", mend, f"{key} is null")
-    fit = _check_file(group, key, settings.get("pretrained"), checksum)
-    size = _size(group, name, key, settings if fit else settings | {"pretrained": None}, block, classes)
-    return size, Path(settings["pretrained"]).name if settings.get("pretrained") else "random weights"
+    named = settings.get("pretrained")
+    path = _usable(group, key, named, folder, checksum) if named else None
+    size = _size(group, name, key, settings | {"pretrained": path}, block, classes)
+    return size, Path(named).name if named else "random weights"
 
 
-def _check_file(group: Group, key: str, path: str | None, checksum: str) -> bool:
-    if not path:
-        return True
-    if not Path(path).is_file():
-        mend = "Put the file there, or correct the key; null starts from random weights."
-        group.add(FAULT, "weights that are absent", path, mend, key)
-        return False
+def _usable(group: Group, key: str, named: str, folder: str, checksum: str) -> str | None:
+    """The file of published weights in `folder`, or of a local one's, where it is whole."""
+    entry = registry().get(named)
+    path = entry.at(folder) if entry else Path(named)
+    if not path.is_file():
+        if entry:
+            _note_unfetched(group, entry, folder)
+        else:
+            mend = "Put the file there, or correct the key; null starts from random weights."
+            group.add(FAULT, "weights that are absent", named, mend, key)
+        return None
     try:
-        check_weights(path, checksum)
+        resolve(named, folder, checksum)
     except UserError as error:
-        group.refused("weights of a wrong checksum", path, error)
-        return False
-    return True
+        group.refused("weights of a wrong checksum", str(path), error)
+        return None
+    return str(path)
 
 
 def _size(
