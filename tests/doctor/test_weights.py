@@ -154,7 +154,7 @@ def test_sam2_is_looked_at_where_it_propagates_and_nowhere_else(patient, monkeyp
     assert [(row.what, row.name) for row in patient.examine().rows] == found
 
 
-def test_a_networks_published_weights_are_fetched_later(patient):
+def test_a_networks_published_weights_are_fetched_later_and_then_checked(patient):
     backbone = published("resnet50c.gluon_in1k")
     patient.config["training"]["tmanet"]["network"] |= {"backbone": backbone.config, "pretrained": backbone.name}
     report = patient.examine()
@@ -162,3 +162,6 @@ def test_a_networks_published_weights_are_fetched_later(patient):
     assert (row.group, row.severity, row.what) == ("Weights", "warning", UNFETCHED)
     assert row.name == f"weights/{backbone.file}" and report.exit_code == 0
     assert f"starting from {backbone.name}" in report.text()
+    patient.put(patient.folder / row.name, b"other weights")
+    (row,) = patient.examine().rows
+    assert (row.severity, row.what, Path(row.name).name) == ("fault", "weights of a wrong checksum", backbone.file)

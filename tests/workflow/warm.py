@@ -1,7 +1,7 @@
 """Jobs that start at once: each is a fork of one process that has imported torch, in place of a Python of its own.
 
 The command `fewframes` in `Warm.folder` hands its words, folder, environment and open files to that process, waits for
-the fork's exit code, and passes signals on; killed, it takes the fork along. Tests of kills and faults do without.
+the fork's exit code, and passes signals on; killed, it takes the fork along. `test_kill` and Slurm's tests do without.
 """
 
 import atexit

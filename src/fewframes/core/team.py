@@ -170,7 +170,7 @@ def gathered(size: int, backend: str, work: Callable[..., None], *arguments: Any
             if dist.is_initialized():
                 dist.destroy_process_group()
             over.set()
-            watch.join()
+            watch.join(timeout=_FAREWELL)
 
 
 def _watch(others: Sequence[BaseProcess], faults: Any, over: threading.Event) -> None:

@@ -131,7 +131,7 @@ def _examine_network(
 
 
 def _usable(group: Group, key: str, named: str, folder: str, checksum: str) -> str | None:
-    """The file of published weights in `folder`, or of a local one's, where it is whole."""
+    """The file of weights `named` by path, or published and in `folder`; None, and a finding, where it is no use."""
     entry = registry().get(named)
     path = entry.at(folder) if entry else Path(named)
     if not path.is_file():
