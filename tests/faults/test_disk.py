@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, folder_written_whole, write_csv, write_text, written_whole
@@ -18,6 +19,7 @@ from fewframes.learning.journal import WINDOW, Journal
 from fewframes.learning.lease import lease
 from fewframes.learning.modelfile import save_model
 from fewframes.learning.settings import TrainingSettings
+from fewframes.reporting.figures.style import save
 
 CAMVID = load_class_table("camvid")
 NOISE = np.random.default_rng(0).integers(0, 11, (160, 200), np.uint8)
@@ -42,12 +44,10 @@ def exported(folder):
 
 
 def picture(folder):
-    from matplotlib.figure import Figure
-
-    with written_whole(folder / "figure.pdf") as aside:
-        figure = Figure()
-        figure.gca().imshow(NOISE, interpolation="none")
-        figure.savefig(aside, metadata={"CreationDate": None})
+    figure = Figure()
+    figure.gca().set_title("Words, whose letters are the larger part of a PDF")
+    figure.gca().imshow(NOISE, interpolation="none")
+    save(figure, folder / "figure")
 
 
 def matrices(folder):
@@ -80,9 +80,21 @@ def test_what_was_there_stays_on_a_full_disk_and_it_goes_on_after(full_disk, kin
     with pytest.raises(UserError, match=FULL):
         WRITERS[kind](full_disk.folder)
     full_disk.make_room()
-    assert content(full_disk.folder) == before and len(before) == 1
+    assert content(full_disk.folder) == before and before
     WRITERS[kind](full_disk.folder)
     assert content(full_disk.folder).keys() == before.keys()
+
+
+def test_a_pdf_says_so_wherever_within_it_the_disk_fills_up(small_disk):
+    picture(small_disk.folder)
+    png, pdf = ((small_disk.folder / f"figure.{suffix}").stat().st_size for suffix in ("png", "pdf"))
+    for room in range(png + 4096, png + pdf, 4096):
+        for path in small_disk.folder.glob("figure.*"):
+            path.unlink()
+        small_disk.fill(room)
+        with pytest.raises(UserError, match=rf"figure.pdf {FULL}"):
+            picture(small_disk.folder)
+        small_disk.make_room()
 
 
 def test_no_half_folder_is_left_on_a_full_disk(full_disk):

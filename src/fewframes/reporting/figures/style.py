@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -81,5 +82,8 @@ def save(figure: Figure, out: Path) -> None:
     """Save as PNG and PDF without dates or versions, so that equal figures are equal files."""
     unsaid = {".png": ("Software",), ".pdf": ("CreationDate", "Creator", "Producer")}
     for suffix, keys in unsaid.items():
+        # In memory first: of a full disk the writer of PDFs, closing its file, says something else.
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=suffix[1:], dpi=_DPI, metadata=dict.fromkeys(keys))
         with written_whole(f"{out}{suffix}") as aside:
-            figure.savefig(aside, dpi=_DPI, metadata=dict.fromkeys(keys))
+            aside.write_bytes(drawn.getbuffer())
