@@ -18,9 +18,9 @@ from typing import Any
 
 import cv2
 import torch
+from helpers.compact_scores import Follower, by_propagator, by_tracker, follow_toy_city, propagate_camvid
 
 from fewframes.core.labels import load_class_table
-from fewframes.labelling.compact.scores import Follower, by_propagator, by_tracker, follow_toy_city, propagate_camvid
 from fewframes.labelling.models.sam2 import build_model
 from fewframes.labelling.propagation import build_propagator
 from fewframes.labelling.propagation.sam2.engine import Tracker

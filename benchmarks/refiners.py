@@ -53,11 +53,11 @@ def toycity(folder: Path, width: int, seed: int) -> tuple[list[Clip], Root, Clas
     return index("cityscapes", source), source.root, source.classes
 
 
-def camvid(stills: Path, folder: Path, every: int) -> tuple[list[Clip], Root, ClassTable]:
+def camvid(stills: Path, folder: Path, every: int, first: int = 0) -> tuple[list[Clip], Root, ClassTable]:
     """Every n-th of CamVid's stills with its fine label, and a coarse one made of that."""
     classes = load_class_table("camvid")
     clips = []
-    for number, image in enumerate(sorted((stills / "train").glob("*.jpg"))[::every]):
+    for number, image in enumerate(sorted((stills / "train").glob("*.jpg"))[first::every]):
         fine = f"trainannot/{image.stem}.png"
         coarse = folder / "prepared" / f"{image.stem}.png"
         coarse.parent.mkdir(exist_ok=True)

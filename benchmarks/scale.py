@@ -34,6 +34,7 @@ from fewframes.core.files import write_csv
 from fewframes.core.labels import load_class_table
 from fewframes.doctor.settings import examine_config
 from fewframes.experiments.study import Study
+from fewframes.learning.counted import Counted, write_counted
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.append(str(REPOSITORY / "tests/workflow"))
@@ -185,16 +186,14 @@ class Bench:
         classes = load_class_table(self.study.classes)
         count = len(classes.names)
         scored = [c for c, _ in read_shard(self.results / "index.csv") if c.split == "val" and c.fine]
-        names = np.array([clip.id for clip in scored])
+        names = [clip.id for clip in scored]
         usual = rng.poisson(40, (len(scored), count, count)) + np.eye(count, dtype=np.int64) * 4000
         for run in self.study.runs:
             out = self.results / "runs" / run
             out.mkdir(parents=True)
             confusion = (usual + rng.integers(0, 400) * np.eye(count, dtype=np.int64)).astype(np.int64)
             totals = confusion.sum(axis=0)[None]
-            np.savez_compressed(
-                out / "confusion.npz", clips=names, confusion=confusion, totals=totals, model="", manifest=""
-            )
+            write_counted(out / "confusion.npz", Counted(names, confusion, totals, "", "", ""))
             write_scores(out, totals, classes)
             network = self.config["training"][run.split("/")[0]]
             facts = {"settings": {**network, "network": network["network"]}, "samples": 2975, "iterations": 40000}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fewframes.core.device import announced_device, choose_device, device_name
+from fewframes.core.device import announced_device, choose_device, device_name, short_of_memory
 from fewframes.core.errors import UserError
 from fewframes.core.stages import ALLOW_CPU
 
@@ -41,3 +41,20 @@ def test_a_clusters_job_runs_on_a_processor_only_if_that_is_meant(no_gpu, monkey
     assert choose_device("cpu", "training") == torch.device("cpu")
     monkeypatch.setenv(ALLOW_CPU, "1")
     assert choose_device("auto", "training") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+    ],
+)
+def test_memory_that_runs_out_is_said_in_the_sentence_given(error) -> None:
+    with pytest.raises(UserError, match=r"^Take less\.$"), short_of_memory("Take less."):
+        raise error
+
+
+def test_what_else_goes_wrong_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="other"), short_of_memory("Take less."):
+        raise RuntimeError("other")

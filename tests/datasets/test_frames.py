@@ -7,11 +7,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fewframes.core.clips import PREPARED
+from fewframes.core.clips import PREPARED, natural
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes
 from fewframes.core.images import image_size, read_image
-from fewframes.datasets.frames import counted, frame_count, frame_names, link_task, linked, natural, video_task
+from fewframes.datasets.frames import counted, frame_count, frame_names, link_task, linked, video_task
 from fewframes.datasets.preparing import Ledger, prepare
 
 ODD = "a 'b' \"c\"\n{d} %03d é.ü"

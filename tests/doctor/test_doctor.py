@@ -491,11 +491,11 @@ def test_methods_without_truth_are_a_warning(patient):
 
 
 def test_a_config_that_cannot_be_read_stops_the_doctor(tmp_path):
-    for name, content, fault in (("a", "x: [", "cannot be read"), ("b", "- 1", "holds no keys")):
+    for name, content, fault in (("a", "x: [", "is no readable YAML"), ("b", "- 1", "holds no keys")):
         (tmp_path / name).write_text(content)
         with pytest.raises(UserError, match=f"{name} {fault}"):
             examine(tmp_path / name, Path())
-    with pytest.raises(UserError, match="absent cannot be read"):
+    with pytest.raises(UserError, match="absent is no readable YAML"):
         examine(tmp_path / "absent", Path())
     (tmp_path / "c").write_text("a: 1")
     with pytest.raises(UserError, match=r"There is no .*config\.schema\.yaml: run the doctor in the repository"):

@@ -67,10 +67,17 @@ def test_what_is_not_fetched_yet_is_a_warning_with_its_size(propagating):
 def test_random_weights_are_refused_as_the_workflow_does_it(propagating, patient):
     report = propagating(weights="random", config="small")
     (row,) = report.rows
-    assert (row.group, row.severity, row.name) == ("Weights", "fault", "propagation.sam2.weights")
-    assert "mean nothing" in row.what and "allow_random_weights" in row.mend and report.exit_code == 1
+    assert (row.group, row.severity, row.what) == ("Weights", "fault", "weights that the workflow refuses")
+    assert "mean nothing" in row.detail and "allow_random_weights" in row.mend and report.exit_code == 1
     patient.config["allow_random_weights"] = True
     assert propagating(weights="random", config="small").rows == []
+
+
+def test_weights_that_were_fetched_and_are_gone_are_refused_as_the_workflow_does_it(propagating, patient):
+    patient.put(patient.folder / "results/toy/weights" / f"{TINY.name}.fetched", b"")
+    fault, _ = propagating(weights=TINY.name).rows
+    assert (fault.what, fault.severity) == ("weights that the workflow refuses", "fault")
+    assert "are gone" in fault.detail and fault.mend.startswith(f"Run `fewframes fetch {TINY.name}")
 
 
 def test_published_weights_have_a_configuration_of_their_own(propagating):

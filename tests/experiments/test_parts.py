@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scored import write_confusion
 from snakemake.utils import validate
 
 from fewframes.core.errors import UserError
@@ -160,7 +161,7 @@ def test_a_table_of_its_part_is_that_of_the_whole_study(tmp_path, table, own):
             run = results / "runs" / network / id_ / f"draw{draw}-seed0"
             run.mkdir(parents=True)
             confusion = rng.integers(1, 9, (2, 19, 19))
-            np.savez(run / "confusion.npz", clips=np.array(["a", "b"]), confusion=confusion)
+            write_confusion(run, ["a", "b"], confusion)
             rows = [(name, rng.uniform(40, 60), 70, 9) for name in (*CITYSCAPES.names, "mean")]
             write(run / "metrics.csv", ("class", "iou", "accuracy", "pixels"), rows)
             manifest = results / "manifests" / id_ / f"draw{draw}.csv"

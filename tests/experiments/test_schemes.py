@@ -93,7 +93,7 @@ def test_an_unknown_experiment_lists_the_known():
         ("x:", "a recipe maps keys"),
         ("my_x: {offsets: [0]}", "small letters, digits and hyphens"),
         ("- x", "must map"),
-        ("x: [", "not a readable catalogue"),
+        ("x: [", "is no readable YAML"),
     ],
 )
 def test_a_bad_catalogue_names_the_experiment(tmp_path, text, message):

@@ -14,14 +14,13 @@ from snakemake.utils import validate
 from fewframes.core.errors import UserError
 from fewframes.datasets.toycity import ToyCitySettings
 from fewframes.experiments.study import Study
+from fewframes.labelling.models.chosen import ModelHousekeeping
 from fewframes.labelling.propagation.flow import FlowSettings
 from fewframes.labelling.propagation.sam2.policy import Policy
-from fewframes.labelling.propagation.sam2.settings import Housekeeping, Sam2Settings
+from fewframes.labelling.propagation.sam2.settings import Sam2Settings
 from fewframes.labelling.refinement.automasks.settings import AutomaskSettings
-from fewframes.labelling.refinement.automasks.settings import Housekeeping as AutomaskHousekeeping
 from fewframes.labelling.refinement.grabcut import GrabCutSettings
-from fewframes.labelling.refinement.sam.settings import BoxSettings, GuardedPointsSettings, PointsSettings
-from fewframes.labelling.refinement.sam.settings import Housekeeping as SamHousekeeping
+from fewframes.labelling.refinement.sam.settings import BoxSettings, GuardedPointsSettings, Housekeeping, PointsSettings
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -53,15 +52,13 @@ def test_defaults_are_the_codes_own():
     schema = yaml.safe_load(SCHEMA.read_text())
     assert defaults_of(schema, "propagation", "flow") == asdict(FlowSettings())
     assert defaults_of(schema, "refinement", "grabcut") == asdict(GrabCutSettings())
-    housekeeping = {"max_batch": Housekeeping().max_batch, "device": Housekeeping().device}
+    run = {"max_batch": ModelHousekeeping().max_batch, "device": ModelHousekeeping().device}
     prompted = {"sam_points": PointsSettings, "sam_points_guarded": GuardedPointsSettings, "sam_box": BoxSettings}
     for method, settings in prompted.items():
-        run = {"max_batch": 0, "images_at_once": 0, "device": "auto"}
-        assert asdict(SamHousekeeping()).items() >= run.items()
-        assert defaults_of(schema, "refinement", method) == asdict(settings()) | run
-    run = {"max_batch": AutomaskHousekeeping().max_batch, "device": AutomaskHousekeeping().device}
+        images = {"images_at_once": Housekeeping().images_at_once}
+        assert defaults_of(schema, "refinement", method) == asdict(settings()) | run | images
     assert defaults_of(schema, "refinement", "automask") == asdict(AutomaskSettings()) | run
-    assert defaults_of(schema, "propagation", "sam2") == asdict(Sam2Settings()) | asdict(Policy()) | housekeeping
+    assert defaults_of(schema, "propagation", "sam2") == asdict(Sam2Settings()) | asdict(Policy()) | run
     city = asdict(ToyCitySettings())
     assert {**city, **defaults_of(schema, "toycity")} == city
 

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import shutil
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from fewframes.core.files import content_hash, read_csv, write_csv
 from fewframes.doctor.report import FAULT, WARNING, Group
 from fewframes.keeping.inspection import begin
 from fewframes.keeping.labelfiles import Seen
-from fewframes.keeping.trained import rescore
+from fewframes.keeping.mending import mend
 from fewframes.keeping.verifying import Verified, verify
 from fewframes.keeping.weights import inspect_weights
 from fewframes.labelling.correctionfolder import LISTING, Correction
+from fewframes.learning.counted import read_counted, write_counted
 
 
 def faults(verified: Verified) -> list[tuple[str, str]]:
@@ -197,13 +198,13 @@ def test_edited_scores_are_found_and_the_tables_are_not_accused(kept: Kept) -> N
 
 def test_scores_of_several_paths_follow_from_the_totals(kept: Kept) -> None:
     run = kept.run("n1")
-    with np.load(run / "confusion.npz") as file:
-        arrays = {name: file[name] for name in file.files}
-    paths = np.stack([arrays["totals"][0], arrays["totals"][0].T])
-    arrays |= {"totals": paths, "confusion": np.concatenate([arrays["confusion"], paths[1:]])}
-    arrays["clips"] = np.array([*arrays["clips"], "more"])
-    np.savez_compressed(run / "confusion.npz", **arrays)
-    rescore(kept.verify().inspection, run, run)
+    counted = read_counted(run / "confusion.npz")
+    paths = np.stack([counted.totals[0], counted.totals[0].T])
+    counted.confusion[0] += paths[1]
+    write_counted(run / "confusion.npz", replace(counted, totals=paths))
+    verified = kept.verify()
+    assert faults(verified) == [("Scores", "scores that do not follow from the confusion matrices")]
+    mend(verified)
     assert len((run / "paths.csv").read_text().splitlines()) == 3
 
 
@@ -326,7 +327,7 @@ def test_a_file_that_the_system_does_not_give_out_is_not_called_damaged(
         kept.verify()
 
 
-def test_what_an_older_version_did_not_record_is_said_and_is_no_fault(kept: Kept) -> None:
+def test_what_was_not_recorded_is_said_and_is_no_fault(kept: Kept) -> None:
     facts = json.loads((kept.run("n1") / "training.json").read_text())
     del facts["model"]
     (kept.run("n1") / "training.json").write_text(json.dumps(facts))

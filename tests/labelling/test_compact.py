@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.compact_scores import boundary_f, by_tracker, follow_toy_city, nearest_filled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -18,7 +19,6 @@ from fewframes.labelling.compact import losses, prompting
 from fewframes.labelling.compact.image import ImageTask
 from fewframes.labelling.compact.recipes import build_sam, build_sam2, look_where_prompted, write_weights
 from fewframes.labelling.compact.scenes import drawn_clip
-from fewframes.labelling.compact.scores import boundary_f, by_tracker, follow_toy_city, nearest_filled
 from fewframes.labelling.compact.sources import TOY_SEED, Sources, camvid_files, photograph, toy_clip, toy_frames
 from fewframes.labelling.compact.training import Phase, Schedule, train
 from fewframes.labelling.compact.video import VideoTask, chosen
@@ -274,9 +274,10 @@ def test_what_is_trained_is_what_the_propagator_runs():
         task.propagation(frames[None], torch.from_numpy(ids)[None], torch.from_numpy(ids)[None], chance())
     trained = torch.stack(kept[-3:])[:, 0, :1]
     objects = Objects(np.where(ids[0] == 1, np.int16(0), np.int16(-1)), (0,))
-    followed = Tracker(model, keep_logits=True).track([Task("clip", objects, 0, 3, lambda o: clip.frames[o])])
-    for ours, theirs in zip(trained, followed, strict=True):
-        torch.testing.assert_close(ours, theirs.logits, atol=2e-2, rtol=2e-2)  # memories are in bfloat16 there
+    kept.clear()
+    assert len(list(Tracker(model).track([Task("clip", objects, 0, 3, lambda o: clip.frames[o])]))) == 3
+    followed = torch.stack(kept[-3:])[:, 0, :1]
+    torch.testing.assert_close(trained, followed, atol=2e-2, rtol=2e-2)  # memories are in bfloat16 there
 
 
 @pytest.mark.parametrize("build", [build_sam, build_sam2])

@@ -1,16 +1,20 @@
-"""The compact SAM 2 that comes with Fewframes: how good its masks are, on what it never saw."""
+"""The compact SAM 2 and SAM that come with Fewframes: how good their masks are, on what they never saw."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from boxsettings import Data
+from helpers.compact_scores import by_propagator, by_tracker, follow_toy_city, propagate_camvid
+from numpy.typing import NDArray
+from refiners import camvid, toycity
 
 from fewframes.core.labels import load_class_table
 from fewframes.core.weights import FOLDER
-from fewframes.labelling.compact.scores import by_propagator, by_tracker, follow_toy_city, propagate_camvid
 from fewframes.labelling.models import sam2
-from fewframes.labelling.models.checkpoint import chosen_weights
+from fewframes.labelling.models.checkpoint import SAM, chosen_weights
 from fewframes.labelling.propagation import build_propagator
 from fewframes.labelling.propagation.sam2.engine import Tracker
 
@@ -40,3 +44,23 @@ def test_it_carries_labels_in_real_video_better_than_copying_does() -> None:
         for name, method in (("sam2", ours), ("copy", build_propagator("copy", {}, classes)))
     }
     assert scores["sam2"].miou > scores["copy"].miou + 4 and scores["sam2"].miou > 60
+
+
+@pytest.mark.slow
+def test_it_refines_coarse_labels_of_a_city_it_never_saw(tmp_path: Path) -> None:
+    found, _ = chosen_weights("compact", "", Path(FOLDER), SAM)
+    assert found is not None and found.verified and found.path.stat().st_size < 6_000_000
+    gains = _gains(Data.of("toy city", *toycity(tmp_path, 256, 0)))
+    assert len(gains) == 8 and (gains > 0).all() and gains.mean() > 15
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (CAMVID / "trainannot").is_dir(), reason="CamVid's stills are not here")
+def test_it_refines_coarse_labels_of_real_pictures(tmp_path: Path) -> None:
+    gains = _gains(Data.of("CamVid", *camvid(CAMVID, tmp_path, 120)))
+    assert len(gains) == 5 and (gains > 0).all() and gains.mean() > 10
+
+
+def _gains(data: Data) -> NDArray[np.float64]:
+    """Points of IoU, by refined class, over the coarse labels."""
+    return data.iou("sam_box", {"weights": "compact"}) - data.iou("none", {})

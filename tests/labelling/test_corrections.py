@@ -264,7 +264,7 @@ def test_a_label_map_that_begins_with_a_class_does_not_tell_unlabelled_pixels(ta
 
 
 def test_what_a_correction_knows(task, tmp_path, city):
-    take(task / "annotations.zip", task, tmp_path / "out", city, imported=date(2026, 5, 4), tool="CVAT 2.40")
+    take(task / "annotations.zip", task, tmp_path / "out", city, imported=date(2026, 5, 4))
     correction = read_corrections(tmp_path / "out")[1]
     assert correction == Correction(
         clip=f"{BASE}_000019",
@@ -278,7 +278,7 @@ def test_what_a_correction_knows(task, tmp_path, city):
         image_hash=image_hash(png(tmp_path / f"data/{BASE}_000020.png")),
         minutes=2.5,
         by="Ann",
-        tool="CVAT 2.40",
+        tool="cvat",
         imported="2026-05-04",
         changed=0.0,
     )

@@ -1,4 +1,6 @@
 import functools
+from collections import defaultdict
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ from fewframes.core.errors import UserError
 from fewframes.core.images import read_picture
 from fewframes.labelling.models.sam2 import build_model, model_config, normalised
 from fewframes.labelling.propagation.sam2.engine import Tracker
-from fewframes.labelling.propagation.sam2.merging import Merger
+from fewframes.labelling.propagation.sam2.merging import FrameResult, Merger
 from fewframes.labelling.propagation.sam2.objects import Objects
 from fewframes.labelling.propagation.sam2.reading import squared
 from fewframes.labelling.propagation.sam2.tracks import Task
@@ -85,9 +87,22 @@ def task(folder, count, past=KEY, future=KEY):
 
 
 def track(model, tasks, **options):
-    results = list(Tracker(model, keep_logits=True, **options).track(tasks))
+    """Results by task and offset, each with its masks before merging, `logits`."""
+    logits, add = defaultdict(list), FrameResult.add
+
+    def kept(result, piece, out):
+        logits[piece.run.task, piece.run.offset].append(out["pred_masks"][piece.rows, 0].clone())
+        add(result, piece, out)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FrameResult, "add", kept)
+        results = list(Tracker(model, **options).track(tasks))
     assert len({(r.task, r.offset) for r in results}) == len(results)
-    return {(r.task, r.offset): r for r in results}
+    found = {(r.task, r.offset): r for r in results}
+    return {
+        where: SimpleNamespace(**vars(r), logits=torch.cat(logits[where] or [torch.empty(0)]))
+        for where, r in found.items()
+    }
 
 
 def officially(predictor, folder, found, steps):

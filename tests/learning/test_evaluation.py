@@ -43,6 +43,15 @@ def table(out: Path) -> dict[str, dict[str, str]]:
     return {row["class"]: row for row in csv.DictReader((out / "metrics.csv").open())}
 
 
+@pytest.mark.parametrize("mode", ["whole", "slide"])
+def test_images_too_large_for_the_device_end_in_a_sentence(mode: str) -> None:
+    def full(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(UserError, match=r"cpu has not enough memory for images of 6x4: .* smaller evaluation.crop"):
+        predict(full, [np.zeros((4, 6, 3), np.uint8)], EvaluationSettings(mode), torch.device("cpu"))
+
+
 @pytest.mark.parametrize("mode", [{"mode": "whole"}, {"mode": "slide", "crop": [32, 48], "stride": [16, 16]}])
 def test_a_network_learns_and_is_scored(tiny, trained, tmp_path, mode: dict[str, Any]) -> None:
     evaluate(trained, **tiny.arguments(), out=tmp_path, settings=mode)

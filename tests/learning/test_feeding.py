@@ -22,10 +22,10 @@ def test_batches_come_from_the_iteration_asked_for_in_order_and_as_they_are(tiny
     fed = list(feed(batches, range(3, 8), workers, CPU))
     assert len(fed) == 5
     for iteration, (frames, labels) in zip(range(3, 8), fed, strict=True):
-        expected, targets = batches[iteration]
+        expected = batches.made(iteration)
         assert frames.dtype == torch.float32 and labels.dtype == torch.uint8
-        np.testing.assert_array_equal(frames.numpy(), expected)
-        np.testing.assert_array_equal(labels.numpy(), targets)
+        np.testing.assert_array_equal(frames.numpy(), expected.normalised())
+        np.testing.assert_array_equal(labels.numpy(), expected.labels)
 
 
 def test_bytes_are_normalised_on_a_device_as_they_are_here(tiny) -> None:
@@ -34,7 +34,7 @@ def test_bytes_are_normalised_on_a_device_as_they_are_here(tiny) -> None:
     for iteration, (frames, _, filled) in enumerate(sent(batches, range(6), workers=0)):
         assert frames.dtype == torch.uint8
         partly += int((filled < torch.tensor([40, 80])).any())
-        np.testing.assert_array_equal(normalised(frames, filled.tolist()).numpy(), batches[iteration][0])
+        np.testing.assert_array_equal(normalised(frames, filled.tolist()).numpy(), batches.made(iteration).normalised())
     assert partly  # some image did not fill its crop
 
 

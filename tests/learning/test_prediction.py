@@ -292,15 +292,6 @@ def test_a_video_that_cannot_be_written_says_what_still_works(models, classes, t
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
-def test_a_frame_too_large_for_the_device_is_named(models, classes, tmp_path, monkeypatch) -> None:
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(prediction, "predict", full)
-    clip = write_clip(tmp_path / "clip", 2)
-    assert_refused("not enough memory .* smaller evaluation.crop", models["1"], clip, tmp_path / "o", classes, WHOLE)
-
-
 def test_frames_of_several_clips_in_one_folder_are_said(tmp_path, capsys) -> None:
     clip = write_clip(tmp_path / "clip", 3)
     open_footage(clip)

@@ -145,15 +145,14 @@ def test_a_batch_depends_on_seed_and_iteration_alone(tiny, name: str) -> None:
     augment = recipe(name, (32, 48), (0.5, 2.0), flip=True, photometric=True)
     one, two = (Batches(samples, reader_of(tiny), augment, size=3, seed=1) for _ in range(2))
     for iteration in (0, 1, 2):
-        one[iteration]
-    frames, labels = one[3]
-    again, labels_again = two[3]
-    assert frames.shape == (3, 2, 32, 48, 3)
-    assert frames.dtype == np.float32
-    assert labels.shape == (3, 32, 48)
-    np.testing.assert_array_equal(frames, again)
-    np.testing.assert_array_equal(labels, labels_again)
-    assert not np.array_equal(frames, one[4][0])
+        one.made(iteration)
+    batch, again = one.made(3), two.made(3)
+    assert batch.frames.shape == (3, 2, 32, 48, 3)
+    assert batch.normalised().dtype == np.float32
+    assert batch.labels.shape == (3, 32, 48)
+    for part, same in zip(batch, again, strict=True):
+        np.testing.assert_array_equal(part, same)
+    assert not np.array_equal(batch.frames, one.made(4).frames)
     assert one.names(3) == [samples[one.index(3, slot)].image for slot in range(3)]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scored import write_confusion
 
 from fewframes.cli import reports
 from fewframes.core import metrics
@@ -39,7 +40,7 @@ def write_arm(results: Path, experiment: str, samples: list[tuple[str, int, str]
         folder = results / "runs" / "tmanet" / experiment / f"draw0-seed{seed}"
         folder.mkdir(parents=True)
         (folder / "metrics.csv").write_text(f"class,iou,accuracy\nmean,{miou},{miou}\n")
-        np.savez_compressed(folder / "confusion.npz", clips=np.array(IMAGES), confusion=confusion)
+        write_confusion(folder, IMAGES, confusion)
 
 
 def mixture(experiment: str, clips: int) -> list[tuple[str, int, str]]:

@@ -8,6 +8,7 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from scored import write_confusion
 
 from fewframes.cli import reports
 from fewframes.core.errors import UserError
@@ -94,7 +95,7 @@ def with_runs(results: Path, hits: dict[str, list[int]]) -> Grid:
             rows = [f"{n},," for n in names if n not in ("road", "pole", "sidewalk")]
             rows += [f"road,{hit},{hit}", "sidewalk,0,", f"pole,{100 - hit},{100 - hit}", f"mean,{hit / 3},{hit}"]
             (folder / "metrics.csv").write_text("\n".join(["class,iou,accuracy", *rows]))
-            np.savez_compressed(folder / "confusion.npz", clips=np.array(images), confusion=confusion)
+            write_confusion(folder, images, confusion)
     return Grid(results, ("tmanet",), dict.fromkeys(CATALOGUE, (0,)), (0, 1, 2))
 
 
@@ -168,7 +169,7 @@ CHECK = {"arm": "b3", "against": "n1", "above": 0}
 @pytest.mark.parametrize(
     ("claims", "message"),
     [
-        ("- [", "is not a list of claims"),
+        ("- [", "is no readable YAML"),
         ("7", "is not a list of claims"),
         ([{**FIRST}], "'first': give either checks"),
         ([{**FIRST, "checks": [CHECK], "untested": "so"}], "'first': give either checks"),

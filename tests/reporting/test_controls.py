@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scored import write_confusion
 
 from fewframes.core.files import write_csv
 from fewframes.core.labels import load_class_table
@@ -58,7 +59,7 @@ def run(folder, score, seed):
     hits = 10 * score + np.random.default_rng(seed).integers(-20, 20, 8)
     for i in range(len(NAMES)):
         confusion[:, i, i], confusion[:, i, (i + 1) % len(NAMES)] = hits, 1000 - hits
-    np.savez_compressed(folder / "confusion.npz", clips=[f"q_{i:06d}" for i in range(8)], confusion=confusion)
+    write_confusion(folder, [f"q_{i:06d}" for i in range(8)], confusion)
     write_csv(folder / "metrics.csv", ("class", "iou", "accuracy"), [("mean", score, score)])
 
 

@@ -8,13 +8,15 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from scored import write_confusion
 
 from fewframes.core.errors import UserError
 from fewframes.core.labels import load_class_table
 from fewframes.experiments.schemes import Experiment, experiment_from, load_catalogue
+from fewframes.reporting.definitions import read_definition
 from fewframes.reporting.printing import Column, Table, html, latex, markdown, signed
 from fewframes.reporting.statistics import Grid
-from fewframes.reporting.tables import read_definition, write_table
+from fewframes.reporting.tables import write_table
 
 EXPERIMENTS = Path(__file__).parents[2] / "workflow" / "experiments"
 CITYSCAPES = load_class_table("cityscapes")
@@ -61,7 +63,7 @@ def write_run(results: Path, network: str, experiment: str, run: str, miou: floa
     path = results / "runs" / network / experiment / run / "metrics.csv"
     path.parent.mkdir(parents=True)
     path.write_text(f"class,iou,accuracy,pixels\nroad,90,95,10\nmean,{miou},{macc},10\n")
-    np.savez_compressed(path.with_name("confusion.npz"), clips=np.array(["a"]), confusion=np.ones((1, 2, 2), np.int64))
+    write_confusion(path.parent, ["a"], np.ones((1, 2, 2), np.int64))
 
 
 def write_manifest(results: Path, experiment: str, samples: list[tuple[str, int, str]], draw: int = 0) -> None:
@@ -303,7 +305,7 @@ def with_runs(results: Path, **hits: list[int]) -> None:
             miou = 100 * total[0, 0] / (total.sum() - total[1, 1])
             write_run(results, "tmanet", experiment, f"draw0-seed{seed}", miou, miou)
             folder = results / "runs" / "tmanet" / experiment / f"draw0-seed{seed}"
-            np.savez_compressed(folder / "confusion.npz", clips=np.array(images), confusion=confusion)
+            write_confusion(folder, images, confusion)
             settings = {
                 "iterations": 40000,
                 "crop": [9, 9],
@@ -406,11 +408,11 @@ def with_class_runs(results: Path, **hits: list[int]) -> None:
     names = CITYSCAPES.names
     for folder in results.glob("runs/tmanet/*/*"):
         with np.load(folder / "confusion.npz") as file:
-            small, images = file["confusion"], file["clips"]
+            small, images = file["confusion"], file["clips"].tolist()
         confusion = np.zeros((len(small), len(names), len(names)), np.int64)
         places = [names.index("road"), names.index("pole")]
         confusion[np.ix_(range(len(small)), places, places)] = small
-        np.savez_compressed(folder / "confusion.npz", clips=images, confusion=confusion)
+        write_confusion(folder, images, confusion)
         total = small.sum(axis=0)
         iou = [100 * total[i, i] / (total[i].sum() + total[:, i].sum() - total[i, i]) for i in range(2)]
         rows = [f"{name},{dict(zip(('road', 'pole'), iou, strict=True)).get(name, '')},,1" for name in names]

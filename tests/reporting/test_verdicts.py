@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scored import write_confusion
 
 from fewframes.core import metrics
 from fewframes.core.errors import UserError
@@ -211,7 +212,7 @@ def write_run(results, experiment, run, hits, images=("x_000000_000001", "x_0000
     folder.mkdir(parents=True)
     rows = [f"{name},{value},{value},1" for name, value in zip((*NAMES, "mean"), (*iou, np.mean(iou)), strict=True)]
     (folder / "metrics.csv").write_text("\n".join(["class,iou,accuracy,pixels", *rows]))
-    np.savez_compressed(folder / "confusion.npz", clips=np.array(images), confusion=confusion)
+    write_confusion(folder, images, confusion)
 
 
 @pytest.fixture

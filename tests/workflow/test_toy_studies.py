@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from scored import write_confusion
 from snakemake.utils import validate
 from study import REPOSITORY, Study, environment
 
@@ -103,7 +104,7 @@ def write_runs(results, shares):
             folder = results / "runs/tmanet" / experiment / f"draw0-seed{seed}"
             folder.mkdir(parents=True)
             (folder / "metrics.csv").write_text(f"class,iou,accuracy\nmean,{mean:.4f},{share}\n")
-            np.savez_compressed(folder / "confusion.npz", clips=np.array(images), confusion=confusion)
+            write_confusion(folder, images, confusion)
 
 
 def checked(tmp_path, varied, alike):

@@ -155,9 +155,15 @@ def read_shard(path: str | Path) -> list[tuple[Clip, dict[str, str]]]:
 def asks_for(extra: Mapping[str, str], method: str) -> bool:
     """Whether a shard asks for a clip by a method, where `extra` are the clip's further columns in it.
 
-    Its column `methods` names them; `*` are all, and shards have not always had the column.
+    Its column `methods` names them; `*` are all, as where a shard has no such column (those to propagate).
     """
     return bool({"*", method} & set(extra.get("methods", "*").split()))
+
+
+def natural(name: str) -> tuple[tuple[str | int, ...], str]:
+    """A key that sorts names as people count: numbers in them by value, so that frame2 comes before frame10."""
+    parts = re.split(r"(\d+)", name)
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
 def pattern_of(path: str, number: str) -> str:

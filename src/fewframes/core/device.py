@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from fewframes.core.errors import UserError
+from fewframes.core.files import JOB
 from fewframes.core.progress import say
 from fewframes.core.stages import ALLOW_CPU
-
-_JOB = "SLURM_JOB_ID"
 
 
 def choose_device(name: str, owner: str) -> torch.device:
@@ -22,9 +23,9 @@ def choose_device(name: str, owner: str) -> torch.device:
     found = torch.cuda.is_available()
     if name.startswith("cuda") and not found:
         raise UserError(f"No GPU is to be seen, and the device of {owner} is {name}: give the job a GPU, or set auto.")
-    if name == "auto" and not found and _JOB in os.environ and not os.environ.get(ALLOW_CPU):
+    if name == "auto" and not found and JOB in os.environ and not os.environ.get(ALLOW_CPU):
         raise UserError(
-            f"No GPU is to be seen in this job ({os.environ[_JOB]}), and {owner} would take hours on a processor: give "
+            f"No GPU is to be seen in this job ({os.environ[JOB]}), and {owner} would take hours on a processor: give "
             "the job a GPU; or, if you mean it, set the device to cpu, or allow_cpu in the config."
         )
     return torch.device(("cuda" if found else "cpu") if name == "auto" else name)
@@ -40,3 +41,14 @@ def announced_device(name: str, owner: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """What the device calls itself."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
+
+
+@contextmanager
+def short_of_memory(sentence: str) -> Iterator[None]:
+    """Turn what PyTorch raises where memory runs out, on a GPU or beside it, into a `UserError` of that sentence."""
+    try:
+        yield
+    except RuntimeError as error:  # of which torch.OutOfMemoryError is one
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise UserError(sentence) from None

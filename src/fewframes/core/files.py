@@ -1,4 +1,4 @@
-"""Files written whole or not at all, canonical JSON, and content hashes that are kept."""
+"""Files written whole or not at all, rows and settings read, canonical JSON, and content hashes that are kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from fewframes.core.errors import UserError
 from fewframes.core.trust import refuse_open
@@ -64,7 +66,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     aside: Path | None = None
     try:
-        with _disk_faults_named(target):
+        with disk_faults_named(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
             os.close(handle)
@@ -84,7 +86,7 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
     An empty folder gives way to it, any other does not. Raises `UserError` where it cannot be written.
     """
     target = Path(path).resolve()
-    with _disk_faults_named(path):
+    with disk_faults_named(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
             folder = Path(aside) / "new"
@@ -94,7 +96,8 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _disk_faults_named(path: str | Path) -> Iterator[None]:
+def disk_faults_named(path: str | Path) -> Iterator[None]:
+    """Raise `UserError` where what is done within finds the disk full, or `path` not to be written."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -151,6 +154,15 @@ def read_csv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if missing:
         raise UserError(f"{path} has no column '{missing[0]}': it needs {', '.join(columns)}.")
     return rows
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file holds; raises `UserError` where it cannot be read."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} is no readable YAML ({why}): correct it, or name another.") from error
 
 
 def is_there(path: str | Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """Height and width from the file's header alone."""
     with _opened(path) as image:
         return image.height, image.width
+
+
+def check_size(path: str | Path, size: Sequence[int], wanted: Sequence[int], whose: str, mend: str) -> None:
+    """Raise `UserError` where a picture's `size` (height, width, ...) is not the one `wanted`, which is `whose`."""
+    if tuple(size[:2]) != tuple(wanted):
+        raise UserError(f"{path} is {size[1]}x{size[0]} but {whose} {wanted[1]}x{wanted[0]}: {mend}.")
 
 
 def _opened(path: str | Path) -> ImageFile.ImageFile:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
-from fewframes.core.files import digest
+from fewframes.core.files import digest, read_yaml
 
 IGNORE = 255
 """The train id of a pixel that neither trains nor counts (cityscapesScripts' convention)."""
@@ -154,19 +153,22 @@ class ClassTable:
 
         `source` is the file to name in the error: raises `UserError` for a colour that no class has.
         """
+        ids, strange = self.match_colours(rgb)
+        if strange.any():
+            found, counts = np.unique(rgb[strange], axis=0, return_counts=True)
+            raise UserError(
+                f"{source} holds {len(found)} colours that no class of '{self.name}' has, most of all "
+                f"{found[counts.argmax()].tolist()} ({int(counts.max())} pixels): correct the class table's rgb, and "
+                "save label pictures without smoothing or JPEG."
+            )
+        return ids
+
+    def match_colours(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Native ids of a colour picture `uint8 [H, W, 3]`, and where they mean nothing: no class has the colour."""
         colours, ids = self._by_colour
         packed = rgb[..., 0].astype(np.uint32) << 16 | rgb[..., 1].astype(np.uint32) << 8 | rgb[..., 2]
         place = np.minimum(np.searchsorted(colours, packed), len(colours) - 1)
-        strange = colours[place] != packed
-        if strange.any():
-            found, counts = np.unique(packed[strange], return_counts=True)
-            first = int(found[counts.argmax()])
-            raise UserError(
-                f"{source} holds {len(found)} colours that no class of '{self.name}' has, most of all "
-                f"{[first >> 16, first >> 8 & 255, first & 255]} ({int(counts.max())} pixels): correct the class "
-                "table's rgb, and save label pictures without smoothing or JPEG."
-            )
-        return ids[place]
+        return ids[place], colours[place] != packed
 
     def colour(self, train: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Train ids `[H, W]` to an RGB picture `uint8 [H, W, 3]`."""
@@ -184,10 +186,7 @@ def load_class_table(name: str | Path) -> ClassTable:
 
 
 def _parse(path: Path) -> ClassTable:
-    try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no readable YAML ({' '.join(str(error).split())}): correct it.") from error
+    table = read_yaml(path)
 
     def refuse(fault: str) -> UserError:
         return UserError(f"{path}: {fault}.")

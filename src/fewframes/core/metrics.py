@@ -27,6 +27,11 @@ _COUNTED_AT_ONCE = 2**24
 """Pixels: OpenCV hands its counts out in float32, which tells whole numbers apart up to here."""
 
 
+def percent(share: float, places: int = 2) -> str:
+    """A share as a table has it, in percent; nothing where it is no number."""
+    return "" if np.isnan(share) else f"{100 * share:.{places}f}"
+
+
 def confusion_matrix(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
     """Count pixels by true and predicted class.
 

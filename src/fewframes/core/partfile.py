@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
-from fewframes.core.errors import UserError
+from fewframes.core.files import disk_faults_named
 from fewframes.core.progress import say
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
@@ -47,7 +47,7 @@ class PartFile:
 
     def restart(self, version: str) -> None:
         """Forget what arrived: what comes now is of `version`."""
-        with writing(self.path):
+        with disk_faults_named(self.path):
             self._file.truncate(0)
             if self._note:
                 self._note.write_text(version, encoding="utf-8")
@@ -56,7 +56,7 @@ class PartFile:
     def append(self, data: bytes) -> None:
         """Add what came next; raises `UserError` where the disk is full."""
         rest = memoryview(data)
-        with writing(self.path):
+        with disk_faults_named(self.path):
             while rest:
                 rest = rest[self._file.write(rest) :]
         self._hash.update(data)
@@ -64,7 +64,7 @@ class PartFile:
 
     def finish(self, target: Path) -> None:
         """Give the file its name, on disk for good."""
-        with writing(target):
+        with disk_faults_named(target):
             os.fsync(self._file.fileno())
             self.path.replace(target)
         self.remove()
@@ -84,7 +84,7 @@ def part_file(target: Path) -> Iterator[PartFile]:
     which nobody can resume. Raises `UserError` where the folder cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        with writing(target):
+        with disk_faults_named(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             part = _shared(target, stack) or _own(target, stack)
         try:
@@ -123,15 +123,3 @@ def _lock(file: FileIO, target: Path) -> None:
 def _own(target: Path, stack: contextlib.ExitStack) -> PartFile:
     path = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     return PartFile(path, stack.enter_context(path.open("xb", buffering=0)), kept=False)
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say it in a sentence where the disk is full or the folder cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): free space, mend permissions, or choose another "
-            "folder."
-        ) from error

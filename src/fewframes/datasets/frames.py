@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 
-from fewframes.core.clips import PREPARED, literal, pattern_of
+from fewframes.core.clips import PREPARED, literal, natural, pattern_of
 from fewframes.core.errors import UserError
 from fewframes.core.files import written_whole
 from fewframes.core.videos import open_video
@@ -72,12 +72,6 @@ def frame_names(folder: Path) -> tuple[list[str], list[str]]:
             "numbers with fractions; give all the same number of digits behind the point."
         )
     return [frames[stem] for stem in ordered], sorted(others)
-
-
-def natural(name: str) -> tuple[tuple[str | int, ...], str]:
-    """A key that sorts names as people count: numbers in them by value, so that frame2 comes before frame10."""
-    parts = re.split(r"(\d+)", name)
-    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
 def counted(names: Sequence[str], key: int) -> tuple[str, int] | None:

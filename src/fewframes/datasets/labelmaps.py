@@ -138,22 +138,12 @@ def _check_palette(path: Path, native: NDArray[np.uint8], classes: ClassTable) -
 def _from_colours(path: Path, classes: ClassTable, allowed: float) -> tuple[NDArray[np.uint8], int]:
     """Native ids, `uint8 [H, W]`, and how many pixels of a strange colour were ignored."""
     rgb = read_colours(path)
-    if not allowed:
-        return classes.from_colours(rgb, path), 0
-    known = _packed(np.array([c.rgb for c in classes.classes if c.id >= 0], np.uint8))
-    strange = np.isin(_packed(rgb), known, invert=True)
+    native, strange = classes.match_colours(rgb)
     count = int(np.count_nonzero(strange))
-    if not 0 < count <= allowed * strange.size:
-        return classes.from_colours(rgb, path), 0
-    filler = np.array(classes.trained[0].rgb, np.uint8)
-    native = classes.from_colours(np.where(strange[..., None], filler, rgb), path)
+    if count > allowed * strange.size:
+        return classes.from_colours(rgb, path), 0  # which names them
     native[strange] = classes.to_native_ids(np.array([IGNORE], np.uint8))[0]
     return native, count
-
-
-def _packed(rgb: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    r, g, b = (rgb[..., channel].astype(np.uint32) for channel in range(3))
-    return r << np.uint32(16) | g << np.uint32(8) | b
 
 
 def _train_ids(values: NDArray[np.int32], path: Path, classes: ClassTable) -> NDArray[np.uint8]:

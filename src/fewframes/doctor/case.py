@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-
-import cv2
+from typing import Any
 
 from fewframes.core.clips import PREPARED, Clip
+from fewframes.core.parallel import J, R, mapped
 from fewframes.core.progress import progress
 from fewframes.datasets.preparing import Task
 from fewframes.datasets.source import Source
@@ -21,9 +18,6 @@ from fewframes.experiments.dealing import stills_of
 from fewframes.experiments.manifests import ineligible
 from fewframes.experiments.plan import Request
 from fewframes.experiments.study import Study
-
-J = TypeVar("J")
-R = TypeVar("R")
 
 _WORTH_PROCESSES = 64
 """Jobs from which starting other processes (a second) pays."""
@@ -134,13 +128,9 @@ class Case:
 
     def shared(self, work: Callable[[J], R], jobs: Sequence[J], label: str) -> Iterable[R]:
         """Do the jobs, in other processes where there are many, with progress shown."""
-        if self.workers == 1 or len(jobs) < _WORTH_PROCESSES:
-            yield from progress(map(work, jobs), label, len(jobs))
-            return
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-            chunk = max(1, min(32, len(jobs) // (4 * self.workers)))
-            yield from progress(pool.map(work, jobs, chunksize=chunk), label, len(jobs))
+        workers = self.workers if len(jobs) >= _WORTH_PROCESSES else 1
+        chunk = max(1, min(32, len(jobs) // (4 * workers)))
+        return progress(mapped(work, jobs, workers, chunk), label, len(jobs))
 
 
 def _ends(span: range) -> tuple[int, int]:

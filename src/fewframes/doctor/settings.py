@@ -6,10 +6,9 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fewframes.core.clips import PREPARED_FOLDER
 from fewframes.core.errors import UserError
+from fewframes.core.files import read_yaml
 from fewframes.core.labels import load_class_table
 from fewframes.datasets import reader_module
 from fewframes.datasets.source import Source
@@ -24,11 +23,7 @@ _CHOOSE_METHOD = "Choose among them: docs/reference/methods.md."
 
 def read_config(path: Path) -> dict[str, Any]:
     """The config as it stands; raises `UserError` where it cannot be read."""
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        what = " ".join(str(error).split())
-        raise UserError(f"The config {path} cannot be read ({what}): name a readable YAML file.") from error
+    config = read_yaml(path)
     if not isinstance(config, dict):
         raise UserError(
             f"The config {path} holds no keys: compare it with the config.yaml that came with the workflow."

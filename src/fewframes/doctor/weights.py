@@ -13,7 +13,6 @@ from fewframes.doctor.case import Case
 from fewframes.doctor.report import FAULT, WARNING, Group
 from fewframes.labelling.models.checkpoint import (
     PACKAGES,
-    RANDOM,
     SAM,
     check_config,
     chosen_weights,
@@ -43,23 +42,24 @@ def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
         for method in dict.fromkeys(map(method_of, case.study.labelled[made])):
             if case.study.methods.needs_weights(stage, method):
                 block = case.config[stage][method]
-                allowed = case.config["allow_random_weights"]
-                told.append(_examine_model(group, f"{stage}.{method}", block, case.config["weights"], allowed))
+                told.append(_examine_model(group, f"{stage}.{method}", block, case.config["weights"]))
     sizes: dict[str, Size] = {}
     for name, block in case.config["training"].items() if case.study.experiments else ():
         size, start = _examine_network(group, name, block, len(case.source.classes.names), case.config["weights"])
         if size:
             sizes[name] = size
             told.append(f"{name}: {size.model / _FLOAT / 1e6:.1f} million numbers, starting from {start}")
+    if not any(finding.severity == FAULT for finding in group.findings):
+        try:
+            case.study.check_weights()
+        except UserError as error:
+            group.refused("weights that the workflow refuses", "config", error)
     group.summary = "; ".join(filter(None, told)) or ("" if group.findings else "nothing is to be trained")
     return group, sizes
 
 
-def _examine_model(group: Group, key: str, block: Mapping[str, Any], folder: str, allowed: bool) -> str:
-    """Check a method's model, `key` in the config, whose published weights lie in `folder`.
-
-    `allowed` is whether weights may be random. Returns what it is, in a few words.
-    """
+def _examine_model(group: Group, key: str, block: Mapping[str, Any], folder: str) -> str:
+    """Check a method's model, `key` in the config, whose published weights lie in `folder`; returns a few words."""
     name, config, package = block["weights"], block["config"], PACKAGES[key]
     path = None
     try:
@@ -75,9 +75,6 @@ def _examine_model(group: Group, key: str, block: Mapping[str, Any], folder: str
     except UserError as error:
         group.refused(f"weights that {key} cannot use", name, error)
         return ""
-    if name == RANDOM and not allowed:
-        mend = "Name weights, or, for a test of the workflow, set allow_random_weights: it refuses such labels."
-        group.add(FAULT, "labels by random weights, which mean nothing", f"{key}.weights", mend)
     try:
         numbers = _numbers(package, config, path, block)
     except UserError as error:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from fewframes.core.clips import Clip, Folder
 from fewframes.core.files import ContentHashes, digest, read_csv, write_csv
 from fewframes.core.flow import DenseFlow, magnitude
 from fewframes.core.images import read_image
+from fewframes.core.parallel import mapped
 from fewframes.core.progress import progress, say
 from fewframes.core.stages import VERSIONS
 from fewframes.experiments.selection import COLUMNS
@@ -55,9 +54,10 @@ def measure_clips(
     rows = read_csv(kept, COLUMNS) if kept.is_file() else []
     known = {(row["clip"], row["fingerprint"]): row["values"] for row in rows}
     due = [job for job in jobs if job.key not in known]
+    measured = mapped(_Job.__call__, due, workers if len(due) >= _WORTH_PROCESSES else 1, chunk=4)
     saved = time.monotonic()
     try:
-        for job, values in progress(zip(due, _measured(due, workers), strict=True), f"measure {name}", len(due)):
+        for job, values in progress(zip(due, measured, strict=True), f"measure {name}", len(due)):
             known[job.key] = " ".join(f"{value:.6g}" for value in values)
             if time.monotonic() - saved > _SAVE_SECONDS:
                 _write(kept, known)
@@ -81,15 +81,6 @@ class _Job:
 
     def __call__(self) -> Sequence[float]:
         return self.measure(self.files)
-
-
-def _measured(jobs: Sequence[_Job], workers: int) -> Iterator[Sequence[float]]:
-    if workers == 1 or len(jobs) < _WORTH_PROCESSES:
-        yield from map(_Job.__call__, jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.map(_Job.__call__, jobs, chunksize=4)
 
 
 def _write(path: Path, known: Mapping[tuple[str, str], str]) -> None:

@@ -8,10 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fewframes.core.errors import UserError
-from fewframes.core.files import canonical_json
+from fewframes.core.files import canonical_json, read_yaml
 from fewframes.experiments.schemes import Experiment
 from fewframes.experiments.study import Study
 
@@ -76,12 +74,12 @@ class Parts:
 
     def _read(self, name: str) -> Mapping[str, Any]:
         path = self.definition(name)
+        read = read_yaml(path)
         try:
-            read = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
             _ = read["kind"], [row["network"] for row in read["rows"]]
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError) as error:
             raise UserError(f"{path} is not a table definition ({error!r}): it needs kind and rows.") from error
-        return read
+        return dict(read)
 
     def experiments(self, name: str) -> list[Experiment]:
         """The experiments that a table or figure shows, in the config's order."""

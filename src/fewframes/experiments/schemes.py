@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fewframes.core.errors import UserError
+from fewframes.core.files import read_yaml
 from fewframes.labelling.refinement import ALL_CLASSES
 
 _ID = re.compile("[a-z0-9-]+")
@@ -141,10 +140,7 @@ FAMILIES = ("annotated", "propagated", "refined", "filled")
 
 def load_catalogue(path: str | Path) -> dict[str, Experiment]:
     """Read the catalogue; raises `UserError` naming the experiment and key that are wrong."""
-    try:
-        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not a readable catalogue of experiments ({error}).") from error
+    entries = read_yaml(path)
     if not isinstance(entries, Mapping):
         raise UserError(f"{path} must map experiment ids to recipes.")
     catalogue = {str(id_): experiment_from(str(id_), recipe, path) for id_, recipe in entries.items()}

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fewframes.core.errors import UserError
+from fewframes.core.files import read_yaml
 from fewframes.forecast.schedule import Job
 
 PROFILE = Path("workflow") / "profiles" / "slurm"
@@ -49,10 +48,10 @@ class Limits:
 def read_limits(repository: Path) -> Limits:
     """The limits of the profile in `repository`; raises `UserError` where it cannot be read."""
     path = repository / PROFILE / "config.yaml"
+    # The values of the site's block are plain; what follows it is text to YTE, and YAML all the same.
+    profile = read_yaml(path)
     try:
-        # The values of the site's block are plain; what follows it is text to YTE, and YAML all the same.
-        profile = yaml.safe_load(path.read_text(encoding="utf-8"))
         asked = {rule: block["runtime"] for rule, block in profile["set-resources"].items() if "runtime" in block}
         return Limits(int(profile["__variables__"]["longest"]), asked, profile["default-resources"].get("runtime"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no profile that can be read ({error!r}): put it back as it was.") from error

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fewframes.core.errors import UserError
+from fewframes.core.labels import ClassTable
 from fewframes.doctor.report import Group, plural
 from fewframes.keeping.printed import inspect_tables
 from fewframes.keeping.running import refuse_while_running
-from fewframes.keeping.trained import rescore
 from fewframes.keeping.verifying import Verified, sound
+from fewframes.learning.counted import read_counted
+from fewframes.learning.evaluation import write_scores
 
 PUT_ASIDE = "put-aside"
 """The folder, below a dataset's results, of what was broken; `prune` removes it."""
@@ -28,7 +30,7 @@ def mend(verified: Verified) -> str:
     it = verified.inspection
     refuse_while_running(it.results)
     failed: list[str] = []
-    rescored = [run for run in it.rescored if _done(run, failed, lambda run: rescore(it, run, run))]
+    rescored = [run for run in it.rescored if _done(run, failed, lambda run: _rescore(run, it.classes))]
     it.rescored[:] = [run for run in it.rescored if run not in rescored]
     if rescored:
         inspect_tables(it, sound(it), Group("Tables"))  # now that it can be told
@@ -62,6 +64,10 @@ def _done(what: Path, failed: list[str], work: Callable[[Path], None]) -> bool:
         failed.append(f"{what} cannot be mended: {why}")
         return False
     return True
+
+
+def _rescore(run: Path, classes: ClassTable) -> None:
+    write_scores(run, read_counted(run / "confusion.npz").totals, classes)
 
 
 def _put_aside(file: Path, results: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 
 from fewframes.core.errors import UserError
@@ -44,8 +43,6 @@ def inspect_trainings(it: Inspection, runs: list[Path], group: Group) -> None:
             it.remake(group, "missing models", model)
         elif not _opens(model):
             it.remake(group, "models that are damaged", model)
-        elif facts is not None and "model" not in facts:
-            _untold(group, "models of an older version, whose content was not recorded", it.shown(model))
         elif facts is not None and facts["model"] != it.contents.of(model):
             it.remake(group, "models that are not what was trained", model)
     group.summary = f"{plural(len(runs), 'run')} of {len(it.study.runs)}"
@@ -72,22 +69,13 @@ def inspect_scores(it: Inspection, runs: list[Path], frames: list[str] | None, g
             continue
         model = run / "model.safetensors"
         now = it.contents.of(model) if model.is_file() and model not in it.broken else counted.model
-        if counted.model and counted.model != now:
+        if counted.model != now:
             it.remake(group, "confusion matrices of another model", file)
-        elif frames is not None and (counted.clips != frames or counted.manifest not in ("", it.contents.of(manifest))):
+        elif frames is not None and (counted.clips != frames or counted.manifest != it.contents.of(manifest)):
             it.remake(group, "confusion matrices of other frames", file)
-        elif counted.totals is None and _has_several_paths(run):
-            _untold(group, "scores of several paths that an older version counted together", it.shown(run))
         else:
             _inspect_written(it, run, counted, group)
     group.summary = plural(len(runs), "run")
-
-
-def rescore(it: Inspection, run: Path, out: Path) -> None:
-    """Write what follows from a run's confusion matrices to the folder `out`."""
-    with np.load(run / "confusion.npz", allow_pickle=False) as stored:
-        totals = stored["totals"] if "totals" in stored.files else stored["confusion"].sum(axis=0)[None]
-    write_scores(out, totals, it.classes)
 
 
 def record(run: Path) -> dict[str, Any] | None:
@@ -96,7 +84,7 @@ def record(run: Path) -> dict[str, Any] | None:
         facts = json.loads((run / "training.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return facts if isinstance(facts, dict) and "fingerprint" in facts else None
+    return facts if isinstance(facts, dict) and {"fingerprint", "model"} <= facts.keys() else None
 
 
 def fingerprint_now(it: Inspection, run: Path) -> str:
@@ -133,7 +121,7 @@ def _inspect_fingerprint(it: Inspection, run: Path, facts: Mapping[str, Any], gr
 def _inspect_written(it: Inspection, run: Path, counted: Counted, group: Group) -> None:
     """Write the scores again, aside, and compare bytes."""
     with tempfile.TemporaryDirectory() as aside:
-        rescore(it, run, Path(aside))
+        write_scores(aside, counted.totals, it.classes)
         for name in SCORES:
             file = run / name
             if not file.is_file() or file.read_bytes() != (Path(aside) / name).read_bytes():
@@ -141,13 +129,6 @@ def _inspect_written(it: Inspection, run: Path, counted: Counted, group: Group) 
                 group.add(FAULT, f"scores {there}", it.shown(file), _RESCORED)
                 if run not in it.rescored:
                     it.rescored.append(run)
-
-
-def _has_several_paths(run: Path) -> bool:
-    try:
-        return len((run / "paths.csv").read_text(encoding="utf-8").splitlines()) > 2
-    except OSError:
-        return False
 
 
 def _opens(model: Path) -> bool:

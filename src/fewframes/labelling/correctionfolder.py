@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import os
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
-from fewframes.core.files import content_hash, read_csv, write_csv
+from fewframes.core.files import content_hash, disk_faults_named, read_csv, write_csv
 from fewframes.core.images import read_label
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.progress import say
@@ -113,20 +111,10 @@ def beside(folder: Path) -> Iterator[Path]:
 
     It is removed at the end; that of a killed import stays, is never read, and may be deleted (`.import-*`).
     """
-    aside: Path | None = None
-    try:
+    with disk_faults_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".import-", dir=folder))
-        yield aside
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise UserError(
-            f"{folder} cannot be written ({os.strerror(error.errno)}): free space or mend permissions."
-        ) from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=".import-", dir=folder, ignore_cleanup_errors=True) as aside:
+            yield Path(aside)
 
 
 def made_classes(classes: ClassTable, aside: Path) -> str:

@@ -46,16 +46,15 @@ def import_corrections(
     minutes: float,
     by: str,
     keep_unchanged: bool = True,
-    tool: str = "",
     imported: date | None = None,
 ) -> Imported:
     """Take the reviewed labels of `package` (see `Package`) into the folder of corrections `out`.
 
     `exported` is the folder that the labels were exported to. Every frame in the package counts as reviewed and costs
     `minutes`, also one that was right as it was: without `keep_unchanged` such frames are left out, unpaid (a package
-    of which only some frames were looked at). An unchanged frame never replaces an earlier correction. `tool` is
-    guessed from the package where it is empty, `imported` is today. Raises `UserError` with all faults found in the
-    package, and where `classes` has others than were exported; nothing is imported then.
+    of which only some frames were looked at). An unchanged frame never replaces an earlier correction. `imported`
+    is today. Raises `UserError` with all faults found in the package, and where `classes` has others than were
+    exported; nothing is imported then.
     """
     if not (math.isfinite(minutes) and minutes >= 0):
         raise UserError(f"--minutes is {minutes}: give the minutes of work a frame, 0 or more.")
@@ -102,7 +101,7 @@ def import_corrections(
                 image_hash=frame.image_hash,
                 minutes=minutes,
                 by=by.strip(),
-                tool=tool or came.tool,
+                tool=came.tool,
                 imported=(imported or date.today()).isoformat(),
                 changed=made.share(frame, label) if changed else 0.0,
             )

@@ -114,19 +114,15 @@ def _lines(method: str, offset: str, tally: _Tally, names: Sequence[str]) -> lis
             name,
             tally.frames,
             pixels[i],
-            *map(_percent, (_share(tally.method, i), claimed[i], copied[i], whole[i])),
-            *map(_percent, (_share(tally.unfiltered, i), before[i])),
+            *map(metrics.percent, (_share(tally.method, i), claimed[i], copied[i], whole[i])),
+            *map(metrics.percent, (_share(tally.unfiltered, i), before[i])),
         ]
         for i, name in enumerate(names)
     ]
     means = (coverage(tally.method), *map(mean, (claimed, copied, whole)), coverage(tally.unfiltered), mean(before))
-    return [*lines, [*head, "mean", tally.frames, pixels.sum(), *map(_percent, means)]]
+    return [*lines, [*head, "mean", tally.frames, pixels.sum(), *map(metrics.percent, means)]]
 
 
 def _share(confusion: NDArray[np.int64], row: int) -> float:
     pixels = confusion[row].sum()
     return float(confusion[row, :-1].sum() / pixels) if pixels else float("nan")
-
-
-def _percent(value: float) -> str:
-    return "" if np.isnan(value) else f"{100 * value:.2f}"

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fewframes.core import metrics
 from fewframes.core.clips import Clip, Folder
-from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv, write_csv
-from fewframes.core.images import read_label
+from fewframes.core.images import check_size, read_label
 from fewframes.core.labelfile import read_label_layer
 from fewframes.core.labels import ClassTable
 from fewframes.core.metrics import boundary_counts, boundary_iou, claimed, confusion_matrix, iou_per_class, mean
@@ -100,13 +100,9 @@ def labels_of(clip: Clip, refined: Path, root: Folder, classes: ClassTable) -> d
         kind: read_label_layer(file, 0) if kind == "refined" else classes.to_train_ids(read_label(file), file)
         for kind, file in files.items()
     }
-    height, width = found["coarse"].shape
+    size, mend = found["coarse"].shape, "bring an image's labels to one size, and have it refined again"
     for kind, label in found.items():
-        if label.shape != (height, width):
-            raise UserError(
-                f"{files[kind]} is {label.shape[1]}x{label.shape[0]} but the coarse label {files['coarse']} is "
-                f"{width}x{height}: bring an image's labels to one size, and have it refined again."
-            )
+        check_size(files[kind], label.shape, size, f"the coarse label {files['coarse']} is", mend)
     return found
 
 
@@ -114,8 +110,4 @@ def _scores(tallies: Mapping[str, _Tally], train_ids: Sequence[int]) -> Iterable
     coarse, refined = (tallies[kind].scores(train_ids) for kind in ("coarse", "refined"))
     for before, after in zip(coarse, refined, strict=True):
         # A mean gain is of the classes that both have: else one stray pixel of a class would pass for a loss.
-        yield from map(_percent, (mean(before), mean(after), mean(after - before)))
-
-
-def _percent(value: float) -> str:
-    return "" if np.isnan(value) else f"{100 * value:.2f}"
+        yield from map(metrics.percent, (mean(before), mean(after), mean(after - before)))

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from fewframes.core import metrics
 from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, stamp
-from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json, digest, read_csv, write_csv, write_text
-from fewframes.core.images import FIRST_INSTANCE, read_label
+from fewframes.core.images import FIRST_INSTANCE, check_size, read_label
 from fewframes.core.labelfile import Layer, read_layer
 from fewframes.core.labels import IGNORE, ClassTable
 from fewframes.core.metrics import confusion_matrix, iou_per_class, mean
@@ -245,11 +244,7 @@ class _Work:
 
     def _truth(self, path: Path, size: tuple[int, ...]) -> NDArray[np.uint8]:
         truth = self._classes.to_train_ids(read_label(path), path)
-        if truth.shape != size:
-            raise UserError(
-                f"{path} is {truth.shape[1]}x{truth.shape[0]} but its clip's labels are {size[1]}x{size[0]}: "
-                "bring truth and frames to one size."
-            )
+        check_size(path, truth.shape, size, "its clip's labels are", "bring truth and frames to one size")
         return truth
 
     def _miou(self, truth: NDArray[np.uint8], label: NDArray[np.uint8]) -> float:

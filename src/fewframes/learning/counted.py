@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
+from fewframes.core.files import written_whole
 
 _FAULTS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What NumPy and zipfile raise on a damaged archive."""
@@ -19,19 +20,25 @@ _FAULTS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZip
 
 @dataclass(frozen=True)
 class Counted:
-    """A run's `confusion.npz`, or `scored.npz`: the clips, a matrix each `[N, C, C + 1]`, and the matrices by path
-    `[P, C, C + 1]` (None where an older one lacks them).
+    """A run's `confusion.npz`, or `scored.npz`: the clips, a matrix each `[N, C, C]`, and their sums by path
+    `[P, C, C]`.
 
     `model` and `manifest` are content hashes of what was scored and on what, `known_by` a digest of all that decides
-    the counts; each is empty where an older one lacks it.
+    the counts.
     """
 
     clips: list[str]
     confusion: NDArray[np.int64]
-    totals: NDArray[np.int64] | None
+    totals: NDArray[np.int64]
     model: str
     manifest: str
     known_by: str
+
+
+def write_counted(file: Path, counted: Counted) -> None:
+    """Write it whole."""
+    with written_whole(file) as aside:
+        np.savez_compressed(aside, **vars(counted))
 
 
 def read_counted(file: Path) -> Counted:
@@ -42,16 +49,14 @@ def read_counted(file: Path) -> Counted:
     content = file.read_bytes()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        confusion, clips = arrays["confusion"], list(map(str, arrays["clips"]))
-        totals = arrays.get("totals")
+            clips = list(map(str, stored["clips"]))
+            confusion, totals = (np.asarray(stored[name], np.int64) for name in ("confusion", "totals"))
+            told = (str(stored[name]) for name in ("model", "manifest", "known_by"))
+            counted = Counted(clips, confusion, totals, *told)
         if len(confusion) != len(clips):
             raise ValueError("it has not a matrix a clip")
-        if totals is not None and (totals.sum(axis=0) != confusion.sum(axis=0)).any():
+        if (totals.sum(axis=0) != confusion.sum(axis=0)).any():
             raise ValueError("its sums contradict each other")
-        told = (str(arrays.get(name, "")) for name in ("model", "manifest", "known_by"))
-        return Counted(
-            clips, np.asarray(confusion, np.int64), None if totals is None else np.asarray(totals, np.int64), *told
-        )
+        return counted
     except _FAULTS as error:
         raise UserError(f"{file} cannot be read ({error}): delete it and run `snakemake` again.") from error

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 
 from fewframes.core import metrics
 from fewframes.core.clips import Folder
-from fewframes.core.device import announced_device
+from fewframes.core.device import announced_device, short_of_memory
 from fewframes.core.errors import UserError
 from fewframes.core.files import content_hash, digest, write_csv, written_whole
 from fewframes.core.labels import ClassTable
+from fewframes.core.metrics import percent
 from fewframes.core.progress import progress, say
 from fewframes.core.stages import VERSIONS
 from fewframes.learning.augmentation import normalise
-from fewframes.learning.counted import read_counted
+from fewframes.learning.counted import Counted, read_counted, write_counted
 from fewframes.learning.modelfile import load_model
 from fewframes.learning.samples import Sample, SampleReader, read_manifest
 from fewframes.learning.training import run_name, seen_by, use_threads
@@ -144,43 +145,39 @@ def evaluate(
     plan = EvaluationSettings.parse(settings)
     known_by = digest(VERSIONS["evaluate"], facts, asdict(plan), classes.label_digest)
     kept = Path(out) / KEPT
-    totals = _kept_totals(kept, known_by)
-    if totals is None:
+    counted = _kept(kept, known_by)
+    if counted is None:
         what = load_evaluation(model, manifest, dataset_root, labels_root, classes, settings, device, threads)
-        totals = _count(what, classes, kept, {**facts, "known_by": known_by}, f"evaluate {run_name(out)}")
+        confusion = _confusion(what, len(classes.names), f"evaluate {run_name(out)}")
+        clips = [sample.clip for sample in what.samples]
+        counted = Counted(clips, confusion.sum(axis=0), confusion.sum(axis=1), **facts, known_by=known_by)
+        write_counted(kept, counted)
     else:
         say(f"evaluate {run_name(out)}: found as it was.")
     with written_whole(Path(out) / "confusion.npz") as aside:
         shutil.copyfile(kept, aside)
-    write_scores(out, totals, classes)
+    write_scores(out, counted.totals, classes)
 
 
-def _kept_totals(kept: Path, known_by: str) -> NDArray[np.int64] | None:
-    """What was counted before, `[P, C, C]` by path; None where it is not there, damaged, or of something else."""
+def _kept(kept: Path, known_by: str) -> Counted | None:
+    """What was counted before; None where it is not there, damaged, or of something else."""
     try:
         counted = read_counted(kept)
     except (OSError, UserError):
         return None
-    return counted.totals if counted.known_by == known_by else None
+    return counted if counted.known_by == known_by else None
 
 
-def _count(
-    what: Evaluation, classes: ClassTable, kept: Path, facts: Mapping[str, str], label: str
-) -> NDArray[np.int64]:
-    """Count the pixels of all samples, and keep them with `facts`; returns the sums over samples, `[P, C, C]`."""
-    count, size = len(classes.names), what.plan.size
+def _confusion(what: Evaluation, count: int, label: str) -> NDArray[np.int64]:
+    """Count the pixels of all samples by path, `[P, N, C, C]`, of `count` classes."""
+    size = what.plan.size
     confusion = np.zeros((what.paths, len(what.samples), count, count), np.int64)
     shown = what.predictions(range(what.paths), label)
     for number, (truth, predicted) in enumerate(shown):
         counted = [resized(ids, size) if size else ids for ids in (truth, *predicted)]
         for path, prediction in enumerate(counted[1:]):
             confusion[path, number] = metrics.confusion_matrix(counted[0], prediction, count)[:, :count]
-    totals = confusion.sum(axis=1)
-    clips = np.array([s.clip for s in what.samples])
-    told = {name: np.array(value) for name, value in facts.items()}
-    with written_whole(kept) as aside:
-        np.savez_compressed(aside, clips=clips, confusion=confusion.sum(axis=0), totals=totals, **told)  # type: ignore[arg-type]
-    return totals
+    return confusion
 
 
 def write_scores(out: str | Path, totals: NDArray[np.int64], classes: ClassTable) -> None:
@@ -200,17 +197,22 @@ def predict(
 ) -> NDArray[np.uint8]:
     """Train ids of the last frame, `uint8 [H, W]`, by one of the network's paths.
 
-    `frames` are RGB `uint8 [H, W, 3]`, the oldest first.
+    `frames` are RGB `uint8 [H, W, 3]`, the oldest first. Raises `UserError` where memory does not suffice.
     """
     size = frames[-1].shape[:2]
+    sentence = (
+        f"{where} has not enough memory for images of {size[1]}x{size[0]}: choose evaluation.mode slide with a smaller "
+        "evaluation.crop, or the device cpu."
+    )
     if plan.mode == "resized":
         frames = [np.asarray(cv2.resize(f, plan.crop[::-1], interpolation=cv2.INTER_LINEAR), np.uint8) for f in frames]
-    clip = torch.from_numpy(np.stack([normalise(f) for f in frames])).to(where).permute(0, 3, 1, 2).unsqueeze(0)
-    logits = slide(network, clip, plan.crop, plan.stride, path) if plan.mode == "slide" else network(clip, path)[0]
-    if logits.shape[-2:] != size:
-        logits = F.interpolate(logits, size, mode="bilinear", align_corners=True)
-    best: Tensor = logits[0].argmax(0)
-    return best.to(torch.uint8).cpu().numpy()
+    with short_of_memory(sentence):
+        clip = torch.from_numpy(np.stack([normalise(f) for f in frames])).to(where).permute(0, 3, 1, 2).unsqueeze(0)
+        logits = slide(network, clip, plan.crop, plan.stride, path) if plan.mode == "slide" else network(clip, path)[0]
+        if logits.shape[-2:] != size:
+            logits = F.interpolate(logits, size, mode="bilinear", align_corners=True)
+        best: Tensor = logits[0].argmax(0)
+        return best.to(torch.uint8).cpu().numpy()
 
 
 def slide(network: nn.Module, clip: Tensor, crop: tuple[int, int], stride: tuple[int, int], path: int = 0) -> Tensor:
@@ -274,15 +276,11 @@ def _scores(confusion: NDArray[np.int64], names: Sequence[str]) -> list[tuple[ob
     iou = np.array([metrics.mean(each) for each in np.stack([metrics.iou_per_class(m) for m in confusion]).T])
     accuracy = metrics.accuracy_per_class(confusion.sum(axis=0))
     pixels = confusion[0].sum(axis=1)
-    rows = [(name, _percent(iou[i]), _percent(accuracy[i]), int(pixels[i])) for i, name in enumerate(names)]
+    rows = [(name, percent(iou[i], 4), percent(accuracy[i], 4), int(pixels[i])) for i, name in enumerate(names)]
     mean = np.mean([metrics.mean(metrics.iou_per_class(m)) for m in confusion])
-    return [*rows, ("mean", _percent(float(mean)), _percent(metrics.mean(accuracy)), int(pixels.sum()))]
+    return [*rows, ("mean", percent(float(mean), 4), percent(metrics.mean(accuracy), 4), int(pixels.sum()))]
 
 
 def _path_row(path: int, confusion: NDArray[np.int64]) -> tuple[object, ...]:
     scores = (metrics.iou_per_class(confusion), metrics.accuracy_per_class(confusion))
-    return (path, *(_percent(metrics.mean(score)) for score in scores))
-
-
-def _percent(share: float) -> str:
-    return "" if np.isnan(share) else f"{100 * share:.4f}"
+    return (path, *(percent(metrics.mean(score), 4) for score in scores))

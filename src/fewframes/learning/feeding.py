@@ -17,7 +17,7 @@ from fewframes.learning.samples import Batches
 
 
 def feed(batches: Batches, iterations: range, workers: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of the iterations in their order, as tensors on the device and otherwise as `batches[iteration]`.
+    """The batches of the iterations in their order, on the device: normalised frames, and labels.
 
     `workers` processes make them (0: this one does). What they send are bytes; on a GPU they become floats there.
     """

@@ -23,7 +23,6 @@ from torch import nn
 
 from fewframes.core.clips import LABEL_COLUMNS, Folder
 from fewframes.core.device import announced_device
-from fewframes.core.errors import UserError
 from fewframes.core.files import content_hash, digest, write_csv
 from fewframes.core.labelfile import Layer, made_layers, read_fingerprints, read_layer, write_label_file
 from fewframes.core.labels import IGNORE, ClassTable
@@ -127,13 +126,7 @@ def _fill_clip(
         (seen,) = seen_by(network, [sample], manifest)
         frames, label = reader(seen)
         unlabelled = label == IGNORE
-        try:
-            predicted = predict(network, frames, plan, where)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"{where} has not enough memory for {sample.image}: choose evaluation.mode slide with a smaller "
-                "evaluation.crop, or the device cpu."
-            ) from error
+        predicted = predict(network, frames, plan, where)
         notes = {"unfilled": sample.label, "device": str(where)}
         layers[sample.offset] = Layer(np.where(unlabelled, predicted, label), fingerprint, notes=notes)
         shares.append(float(unlabelled.mean()))

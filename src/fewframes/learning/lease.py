@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fewframes.core.errors import UserError
+from fewframes.core.files import disk_faults_named
 from fewframes.core.progress import say
 
 _NAME = "lease"
@@ -81,11 +82,9 @@ def lease(folder: str | Path, beat: float = 5.0) -> Iterator[Lease]:
     written. All heads of one study must agree on `beat`.
     """
     path = Path(folder) / _NAME
-    try:
+    with disk_faults_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         held = _take(path, beat)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): free space or mend permissions.") from error
     ended = threading.Event()
 
     def keep_renewing() -> None:

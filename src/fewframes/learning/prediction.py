@@ -236,14 +236,7 @@ def _predictions(
         window.extend([frame] * (past + 1 if alone else 1))
         if stream:
             stream.next_frame()
-        try:
-            label = predict(stream or network, list(window), plan, where)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"{where} has not enough memory for {footage.path} at {footage.size[1]}x{footage.size[0]}: choose "
-                "evaluation.mode slide with a smaller evaluation.crop, or the device cpu."
-            ) from error
-        yield name, frame, label
+        yield name, frame, predict(stream or network, list(window), plan, where)
 
 
 class _Streamed(nn.Module):

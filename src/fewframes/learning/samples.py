@@ -228,13 +228,8 @@ class Batches:
         self._size = size
         self._seed = seed
 
-    def __getitem__(self, iteration: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Frames `float32 [B, T + 1, h, w, 3]`, normalised, and labels `uint8 [B, h, w]`."""
-        batch = self.made(iteration)
-        return batch.normalised(), batch.labels
-
     def made(self, iteration: int) -> Batch:
-        """The same, before it is normalised."""
+        """The batch of an iteration."""
         count, crop = len(self._slots), self._recipe.crop
         frames = np.empty((count, len(self._samples[0].memory) + 1, *crop, 3), np.uint8)
         labels, filled = np.empty((count, *crop), np.uint8), np.empty((count, 2), np.int64)

@@ -28,19 +28,8 @@ _CHOICES = {
 class TrainingSettings:
     """How to train; the defaults are TMANet's published ones for Cityscapes, with the paper's 40,000 iterations.
 
-    `network` is what `build_network` takes. A batch is taken in `accumulate` equal parts, one after the other, which
-    needs less memory and has batch norms by part. `augmentation` names the recipe, `crop` is height and width in
-    pixels, `scale` the range of the random factor on the image's size, `momentum` SGD's. The learning rate falls from
-    `lr` to `min_lr` with the power `power` of the share left; over the first `warmup` iterations it rises to `lr` from
-    a thousandth of it, exponentially, and the fall starts after them. `decay_all`: whether weight decay is on biases
-    and on the weights of norms too. `step_unused`: whether weights that a step did not use still follow their momentum
-    and decay. `loss`: `cross_entropy` or, of the hardest pixels, `ohem`. `ignore_in_loss_mean`: false divides the
-    summed cross-entropy by all pixels (as TMANet does), true by the labelled ones. `teacher` is a file of a trained
-    model whose logits are learned too, by `teacher_weight`. `precision` is what layers compute in, `float32` or
-    `bfloat16`, with weights in float32 either way; `channels_last` and `compile` are PyTorch's. `processes` share each
-    batch, on a GPU each, with batch norms over all of it. Samples that fit into `cache_mb` MiB are held decoded; where
-    they do not, `workers` processes make the batches (0: this one does). `pretrained_sha256` is what the file of
-    `network["pretrained"]`, published weights in `weights_folder` or a local file, must be; empty takes any.
+    `workflow/schemas/config.schema.yaml` says what each is. Here `network` is what `build_network` takes, its name
+    among it, `teacher` is always a file, and `weights_folder` is where published weights lie.
     """
 
     network: Mapping[str, Any]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,20 +95,6 @@ class Stepper:
             own.backward()  # type: ignore[no-untyped-call]
             loss, pixels = loss + own.detach(), pixels + counted(logits[0], target)
         return loss, pixels
-
-
-@contextlib.contextmanager
-def memory_ends_in_a_sentence(where: torch.device) -> Iterator[None]:
-    """Turn what PyTorch raises where memory runs out into a `UserError` that names the keys to change."""
-    try:
-        yield
-    except RuntimeError as error:  # of which torch.OutOfMemoryError is one
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        raise UserError(
-            f"The memory of {where} does not suffice for training: raise training.accumulate, lower training.crop or "
-            "training.batch_size, or set training.precision to bfloat16."
-        ) from error
 
 
 def seed_torch(seed: int, iteration: int, rank: int = 0) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fewframes.core.clips import Folder
-from fewframes.core.device import choose_device, device_name
+from fewframes.core.device import choose_device, device_name, short_of_memory
 from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, content_hash, digest, write_text
 from fewframes.core.labels import ClassTable
@@ -37,7 +37,7 @@ from fewframes.learning.modelfile import save_model
 from fewframes.learning.networks import build_network, parameter_count
 from fewframes.learning.samples import Batches, Sample, SampleReader, read_manifest
 from fewframes.learning.settings import TrainingSettings
-from fewframes.learning.steps import Stepper, memory_ends_in_a_sentence, seed_torch
+from fewframes.learning.steps import Stepper, seed_torch
 from fewframes.learning.stopping import stopping
 
 
@@ -125,7 +125,12 @@ def _train(team: Team, job: _Job) -> None:
     checkpoint = CheckpointFile(job.checkpoints, fingerprint)
     journal = Journal(plan, job.classes, run_name(job.out))
     with contextlib.ExitStack() as entered:
-        entered.enter_context(memory_ends_in_a_sentence(where))
+        entered.enter_context(
+            short_of_memory(
+                f"The memory of {where} does not suffice for training: raise training.accumulate, lower training.crop "
+                "or training.batch_size, or set training.precision to bfloat16."
+            )
+        )
         stepper = Stepper(network, plan, team, where, job.classes, len(samples[0].memory) + 1, job.seed)
         held = entered.enter_context(lease(job.checkpoints)) if team.first else None
         stop = entered.enter_context(stopping()) if team.first else None

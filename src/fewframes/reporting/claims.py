@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fewframes.core.errors import UserError
-from fewframes.core.files import write_csv, write_text
+from fewframes.core.files import read_yaml, write_csv, write_text
 from fewframes.core.labels import ClassTable
 from fewframes.experiments.schemes import Experiment
 from fewframes.reporting.costs import read_cost
@@ -90,10 +88,10 @@ class Finding:
 
 def read_claims(path: Path, catalogue: Mapping[str, Experiment]) -> list[Claim]:
     """Read the claims; raises `UserError` naming the claim and what is wrong in it."""
+    entries = read_yaml(path)
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
         claims = [_claim(path, entry, catalogue) for entry in entries]
-    except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+    except (TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a list of claims ({error!r}): each maps keys such as id to values.") from error
     twice = {claim.id for claim in claims if [c.id for c in claims].count(claim.id) > 1}
     if twice:

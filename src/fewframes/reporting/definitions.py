@@ -12,9 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fewframes.core.errors import UserError
+from fewframes.core.files import read_yaml
 from fewframes.core.labels import ClassTable
 from fewframes.experiments.schemes import Experiment
 from fewframes.reporting.paper import PAPER_KEYS, Paper
@@ -90,8 +89,8 @@ class Sheet:
 
 def read_definition(path: Path) -> Definition:
     """Read a table's definition; raises `UserError` naming the file and what is wrong in it."""
+    data = read_yaml(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
         kind = str(data["kind"])
         first, last = data.get("frames", (-10, 10))
         paper = dict(data.get("paper", {}))
@@ -114,7 +113,7 @@ def read_definition(path: Path) -> Definition:
         if not definition.rows:
             raise ValueError("no rows")
         wrong = [row for row in definition.rows if not keys <= set(row) <= keys | _MAY[kind]]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path} is not a table definition ({error!r}): it needs title, kind ({' or '.join(_ROW_KEYS)}) and rows."
         ) from error

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
 from fewframes.core.labels import ClassTable
 from fewframes.reporting.costs import read_cost
-from fewframes.reporting.statistics import Grid, read_runs
+from fewframes.reporting.statistics import Grid, read_runs, read_training
 
 PAPER_KEYS = {"values", "classes", "samples", "scored", "trained"}
 """Keys of a definition's `paper`: where the paper's values lie and what they are of, namely the class table, how many
@@ -51,15 +48,8 @@ class Paper:
     def _trained_alike(self, network: str, experiment: str) -> bool:
         asked = self._given["trained"].get(network)
         runs = read_runs(self._grid, network, experiment) if asked else {}
-        files = [self._grid.run(network, experiment, *run) / "training.json" for run in runs]
-        return bool(files) and all(_follows(asked, _settings(file)) for file in files)
-
-
-def _settings(file: Path) -> Mapping[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error!r}): delete it and run `snakemake` to train again.") from error
+        told = (read_training(self._grid.run(network, experiment, *run)) for run in runs)
+        return bool(runs) and all(_follows(asked, each.get("settings")) for each in told)
 
 
 def _follows(asked: Any, given: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -125,6 +126,15 @@ def read_runs(
         if path.is_file() and (scores := _mean_scores(path, classes)) is not None:
             runs[run] = scores
     return runs
+
+
+def read_training(run: Path) -> Mapping[str, Any]:
+    """What a training wrote down of itself in the run's folder; raises `UserError` where that cannot be read."""
+    file = run / "training.json"
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error}): delete it and run `snakemake` to train again.") from error
 
 
 def pareto(items: Iterable[Item], cost: Callable[[Item], float], value: Callable[[Item], float]) -> list[Item]:

@@ -33,8 +33,6 @@ from fewframes.reporting.printing import (
 from fewframes.reporting.statistics import Grid, read_scores
 from fewframes.reporting.verdicts import LEAST_RUNS, LEVEL
 
-__all__ = ["coarse_arms", "experiment_of", "read_definition", "write_table"]
-
 _CONTROLS = {"control": "its fine labels alone", "hours": "fine labels of its hours"}
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fewframes.core.clips import natural
 from fewframes.core.errors import UserError
 from fewframes.core.files import read_csv
 from fewframes.learning.counted import read_counted
@@ -192,7 +193,7 @@ def image_blocks(images: Sequence[str], groups: Mapping[str, str]) -> NDArray[np
     """
     places: dict[str, list[int]] = {}
     sequences = [groups.get(image, image) for image in images]
-    for i in sorted(range(len(images)), key=lambda i: (_natural(sequences[i]), _natural(images[i]))):
+    for i in sorted(range(len(images)), key=lambda i: (natural(sequences[i]), natural(images[i]))):
         places.setdefault(re.sub(r"(_\d+)+$", "", sequences[i]), []).append(i)
     length = round(len(images) ** (1 / 3))
     blocks, number = np.empty(len(images), np.int64), 0
@@ -232,11 +233,6 @@ def student(freedom: float) -> float:
     density = np.cos(angle) ** (freedom - 1)
     mass = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
     return float(np.sqrt(freedom) * np.tan(np.interp(LEVEL, mass / mass[-1], angle)))
-
-
-def _natural(name: str) -> list[str | int]:
-    """A key that sorts numbers within names by their value."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def _iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -20,12 +20,12 @@ def test_an_overlay_tints_classes_and_stripes_what_is_ignored():
     label = np.zeros((8, 30), np.uint8)
     label[:, 10:20] = 13
     label[:, 20:] = IGNORE
-    shown = overlay(image, label, CITYSCAPES, strength=0.5)
+    shown = overlay(image, label, CITYSCAPES)
     road, car = CITYSCAPES.palette[[0, 13]].astype(float)
-    assert shown[4, 5] == pytest.approx((100 + road) / 2, abs=1)
-    assert shown[4, 15] == pytest.approx((100 + car) / 2, abs=1)
+    assert shown[4, 5] == pytest.approx(0.35 * 100 + 0.65 * road, abs=1)
+    assert shown[4, 15] == pytest.approx(0.35 * 100 + 0.65 * car, abs=1)
     ignored = shown[:, 22:]
-    assert set(ignored.ravel()) == {(100 + 20) // 2, (100 + 190) // 2}  # dark, with stripes
+    assert set(ignored.ravel()) == {0.35 * 100 + 0.65 * 20, round(0.35 * 100 + 0.65 * 190)}  # dark, with stripes
     assert (ignored == ignored[..., :1]).all()
     assert (shown[:, [10, 20]] == 255).all()
 
@@ -62,10 +62,10 @@ def test_confidence_is_coloured_and_what_is_unclaimed_striped():
     label[:, 12:] = IGNORE
     confidence = np.full((8, 24), 255, np.uint8)
     confidence[:, :6] = 0
-    shown = confidence_overlay(image, label, confidence, strength=0.5)
-    assert shown[4, 3] == pytest.approx((100 + CONFIDENCE_COLOURS[0].astype(float)) / 2, abs=1)
-    assert shown[4, 9] == pytest.approx((100 + CONFIDENCE_COLOURS[255].astype(float)) / 2, abs=1)
-    assert set(shown[:, 12:].ravel()) == {(100 + 20) // 2, (100 + 190) // 2}
+    shown = confidence_overlay(image, label, confidence)
+    assert shown[4, 3] == pytest.approx(20 + 0.8 * CONFIDENCE_COLOURS[0], abs=1)
+    assert shown[4, 9] == pytest.approx(20 + 0.8 * CONFIDENCE_COLOURS[255], abs=1)
+    assert set(shown[:, 12:].ravel()) == {20 + 0.8 * 20, 20 + 0.8 * 190}
 
 
 def test_the_colours_of_confidence_grow_lighter_evenly():

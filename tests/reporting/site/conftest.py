@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scored import write_confusion
 
 from fewframes.core.clips import LABEL_COLUMNS, Clip, write_clips
 from fewframes.core.files import write_csv
@@ -77,7 +78,7 @@ class Made:
         confusion = np.zeros((8, len(CLASSES.names), len(CLASSES.names)), np.int64)
         confusion[:, 0, 0], confusion[:, 0, 1], confusion[:, 1, 1] = hits, 100 - hits, 100
         folder.mkdir(parents=True)
-        np.savez_compressed(folder / "confusion.npz", clips=[clip.id for clip in CLIPS], confusion=confusion)
+        write_confusion(folder, [clip.id for clip in CLIPS], confusion)
         mean = hits.mean()
         write_csv(folder / "metrics.csv", ("class", "iou", "accuracy", "pixels"), [("mean", mean, mean, 800)])
         (folder / "training.json").write_text(json.dumps({"parameters": 1234567, "pretrained": "ab" * 32}))

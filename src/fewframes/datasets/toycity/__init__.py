@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
-
 from fewframes.core.errors import UserError
-from fewframes.core.files import canonical_json
+from fewframes.core.files import canonical_json, disk_faults_named
+from fewframes.core.parallel import mapped
 from fewframes.core.progress import progress
 from fewframes.datasets.toycity.layouts import SPLITS, TABLES, Clip, clip_names, write_clip
 
@@ -66,7 +63,7 @@ def write_toycity(root: str | Path, settings: ToyCitySettings, workers: int = 1)
     truth = root.with_name(root.name + "-truth")
     signed = canonical_json({"format": FORMAT, "settings": asdict(settings)}) + "\n"
     aside = {folder: folder.with_name(f"{folder.name}.partial") for folder in (truth, root)}
-    try:
+    with disk_faults_named(root):
         # Snakemake deletes a declared output, root's signature, before it makes it anew: truth's vouches for both.
         signatures = [folder / SIGNATURE for folder in aside]
         _check_replaceable(root, signatures)
@@ -74,7 +71,10 @@ def write_toycity(root: str | Path, settings: ToyCitySettings, workers: int = 1)
         for partial in aside.values():
             _remove(partial)
             partial.mkdir(parents=True)
-        _draw_all(settings, aside[root], aside[truth], workers)
+        clips = list(_clips(settings))
+        draw = functools.partial(write_clip, root=aside[root], truth=aside[truth])
+        for _ in progress(mapped(draw, clips, workers), "toy city", len(clips)):
+            pass
         for folder, partial in aside.items():
             (partial / SIGNATURE).write_text(signed, encoding="utf-8")
             old = folder.with_name(f"{folder.name}.old")
@@ -83,10 +83,6 @@ def write_toycity(root: str | Path, settings: ToyCitySettings, workers: int = 1)
                 folder.rename(old)
             partial.rename(folder)
             _remove(old)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or root} cannot be written ({error.strerror}): free space or mend permissions."
-        ) from error
 
 
 def _remove(folder: Path) -> None:
@@ -103,19 +99,6 @@ def _check_replaceable(folder: Path, signatures: list[Path]) -> None:
             f"{folder} holds something else than toy city: name another folder, or, if that is your dataset, "
             "take the section 'toycity' out of the config."
         )
-
-
-def _draw_all(settings: ToyCitySettings, root: Path, truth: Path, workers: int) -> None:
-    clips = list(_clips(settings))
-    work = functools.partial(write_clip, root=root, truth=truth)
-    if workers == 1:
-        for _ in progress(map(work, clips), "toy city", len(clips)):
-            pass
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        for _ in progress(pool.map(work, clips), "toy city", len(clips)):
-            pass
 
 
 def _clips(settings: ToyCitySettings) -> Iterator[Clip]:

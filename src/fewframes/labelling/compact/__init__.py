@@ -1,1 +1,1 @@
-"""The compact SAM and SAM 2 that Fewframes ships: the pictures they learn from, their training and their scores."""
+"""The compact SAM and SAM 2 that Fewframes ships: the pictures they learn from, and their training."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
-from fewframes.core.images import MAX_PIXELS, image_mode, read_colours, read_image, read_label
+from fewframes.core.images import MAX_PIXELS, check_size, image_mode, read_colours, read_image, read_label
 from fewframes.core.labels import IGNORE, ClassTable, LabelClass
 from fewframes.labelling.exporting import LISTING
 from fewframes.labelling.exporting.classes import CLASSES
@@ -91,12 +91,7 @@ class Package:
         found: list[Label] = []
         for kind, file in sorted(by_kind.items(), key=lambda item: _KINDS.index(item[0]) if item[0] in _KINDS else 0):
             for label in self._decoded(kind, file, found):
-                if label.shape != shape:
-                    height, width = label.shape
-                    raise UserError(
-                        f"{self._shown(file)} is {width}x{height} but its frame is {shape[1]}x{shape[0]}: "
-                        "save it at the frame's size."
-                    )
+                check_size(self._shown(file), label.shape, shape, "its frame is", "save it at the frame's size")
                 if not any(np.array_equal(label, other) for other in found):
                     found.append(label)
         return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from fewframes.core.errors import UserError
-from fewframes.core.files import digest
+from fewframes.core.files import digest, read_yaml
 from fewframes.core.weights import Published, Weights, registry, resolve
 
 RANDOM = "random"
@@ -96,10 +96,7 @@ def config_digest(config: str) -> str:
     """
     if Path(config).suffix not in (".yaml", ".yml"):
         return config
-    try:
-        content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{config} is no readable YAML ({' '.join(str(error).split())}): correct it.") from error
+    content = read_yaml(config)
     return digest(yaml.safe_dump(content.get("model") if isinstance(content, dict) else content))
 
 

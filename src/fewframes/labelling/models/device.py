@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol
 
 import torch
 
-from fewframes.core.device import choose_device, device_name
-from fewframes.core.errors import UserError
-
-
-class Asked(Protocol):
-    """Settings that ask for a device: `device` is auto, cpu or cuda, `threads` those of a processor, 0 for torch's."""
-
-    @property
-    def device(self) -> str:
-        """auto, cpu or cuda."""
-        ...
-
-    @property
-    def threads(self) -> int:
-        """Of the processor; 0 leaves it to torch."""
-        ...
+from fewframes.core.device import choose_device, device_name, short_of_memory
+from fewframes.labelling.models.chosen import ModelHousekeeping
 
 
 @dataclass(frozen=True)
@@ -52,7 +37,7 @@ class Device:
         return {"device": self.name, "precision": self.precision, **versions}
 
 
-def chosen_device(run: Asked, precision: str, owner: str, *, processors: bool = False) -> Device:
+def chosen_device(run: ModelHousekeeping, precision: str, owner: str, *, processors: bool = False) -> Device:
     """The device for a method, `owner` in messages; raises `UserError` where it cannot be had.
 
     `precision` is bfloat16, float32 or auto: bfloat16 on a GPU that has it and, with `processors`, on a processor that
@@ -66,18 +51,12 @@ def chosen_device(run: Asked, precision: str, owner: str, *, processors: bool = 
     return Device(at, device_name(at), half)
 
 
-@contextmanager
-def memory_ends_in_a_sentence(owner: str) -> Iterator[None]:
-    """Turn what PyTorch raises where memory runs out, on a GPU or beside it, into a `UserError`; `owner` is named."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-            raise
-        raise UserError(
-            f"Memory does not suffice for {owner}: give the job more, leave the GPU to it alone, or take a smaller "
-            "model or fewer objects; what was finished before is kept."
-        ) from None
+def memory_ends_in_a_sentence(owner: str) -> AbstractContextManager[None]:
+    """See `short_of_memory`; `owner` is what memory does not suffice for."""
+    return short_of_memory(
+        f"Memory does not suffice for {owner}: give the job more, leave the GPU to it alone, or take a smaller model "
+        "or fewer objects; what was finished before is kept."
+    )
 
 
 def native_bfloat16(device: torch.device) -> bool:

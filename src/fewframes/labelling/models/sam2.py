@@ -7,7 +7,6 @@ decoding is ours, so that PNGs are read as they are and need not become JPEGs fi
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,38 +33,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _BASE = "sam2.modeling.sam2_base.SAM2Base"
 
-_COMPACT = Path(__file__).with_name("compact_sam2.yaml")
-"""`compact`, in the package's own manner."""
-
-_SMALL: Mapping[str, Any] = {
-    "image_size": 256,
-    "image_encoder": {
-        "trunk": {"embed_dim": 24, "stages": [1, 1, 2, 1], "global_att_blocks": [3]},
-        "neck": {
-            "d_model": 64,
-            "backbone_channel_list": [192, 96, 48, 24],
-            "position_encoding": {"num_pos_feats": 64},
-        },
-    },
-    "memory_attention": {
-        "d_model": 64,
-        "num_layers": 2,
-        "layer": {
-            "d_model": 64,
-            "dim_feedforward": 256,
-            "self_attention": {"embedding_dim": 64, "feat_sizes": [16, 16]},
-            "cross_attention": {"embedding_dim": 64, "feat_sizes": [16, 16], "kv_in_dim": 16},
-        },
-    },
-    "memory_encoder": {
-        "in_dim": 64,
-        "out_dim": 16,
-        "position_encoding": {"num_pos_feats": 16},
-        "mask_downsampler": {"embed_dim": 64},
-        "fuser": {"layer": {"dim": 64}},
-    },
-}
-"""`small`, where it differs from `sam2.1_hiera_t`: every part is there, at sizes for a processor; no weights exist."""
+_COMPACT, _SMALL = (Path(__file__).with_name(f"{name}_sam2.yaml") for name in ("compact", "small"))
+"""`compact`, in the package's own manner; `small`, where it differs from `sam2.1_hiera_t`."""
 
 
 def model_config(config: str, image_size: int | None = None) -> dict[str, Any]:
@@ -75,7 +44,7 @@ def model_config(config: str, image_size: int | None = None) -> dict[str, Any]:
     configuration: it may name the package's model classes and no others.
     """
     if config == "small":
-        model = _merged(_read(_packaged("sam2.1_hiera_t")), _SMALL)
+        model = _read(_packaged("sam2.1_hiera_t"), _SMALL)
     elif config == "compact":
         model = _read(_COMPACT)
     elif config in SIZES:
@@ -141,23 +110,17 @@ def _packaged(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / "configs" / name.split("_")[0] / f"{name}.yaml"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, *changes: Path) -> dict[str, Any]:
+    """The `model` of a YAML file, with what others set otherwise."""
     try:
         # As the package itself reads them: to plain YAML, 1e-6 is a text.
-        content = OmegaConf.to_container(OmegaConf.load(path))
+        content = OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.load, (path, *changes))))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} is no readable YAML ({' '.join(str(error).split())}): correct it.") from error
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict):
         raise UserError(f"{path} is no configuration of SAM 2: it needs a key 'model' with the model's parts.")
     return model
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(dict(base))
-    for key, value in changes.items():
-        merged[key] = _merged(merged[key], value) if isinstance(value, Mapping) else value
-    return merged
 
 
 def _check_plain(part: Any, config: str) -> None:

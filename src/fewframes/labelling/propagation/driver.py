@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, read_shard
-from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
-from fewframes.core.images import read_instances, read_label
+from fewframes.core.images import check_size, read_instances, read_label
 from fewframes.core.labelfile import (
     Layer,
     PackedLayer,
@@ -203,12 +202,9 @@ class Work:
         images = {offset: self._root / clip.image_at(offset) for offset in reach}
         label, instances = self._annotation(clip), None
         if self._propagator.uses_instances and clip.fine_instances:
-            instances = read_instances(self._root / clip.fine_instances)
-            if instances.shape != label.shape:
-                raise UserError(
-                    f"{self._root / clip.fine_instances} is {instances.shape[1]}x{instances.shape[0]} but its label "
-                    f"{clip.fine} is {label.shape[1]}x{label.shape[0]}: take both from one annotation."
-                )
+            file = self._root / clip.fine_instances
+            instances = read_instances(file)
+            check_size(file, instances.shape, label.shape, f"its label {clip.fine} is", "take both from one annotation")
         return KeyFrame(clip.id, label, instances, images, job.missing)
 
     def _annotation(self, clip: Clip) -> NDArray[np.uint8]:

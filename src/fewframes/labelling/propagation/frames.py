@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fewframes.core.errors import UserError
-from fewframes.core.images import read_picture
+from fewframes.core.images import check_size, read_picture
 
 
 def read_frame(path: Path, size: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -20,9 +19,6 @@ def read_frame(path: Path, size: tuple[int, ...]) -> NDArray[np.uint8]:
 def read_frame_picture(path: Path, size: tuple[int, ...]) -> Image.Image:
     """The same as Pillow's."""
     frame = read_picture(path)
-    if (frame.height, frame.width) != tuple(size):
-        raise UserError(
-            f"{path} is {frame.width}x{frame.height} but its clip's annotation is {size[1]}x{size[0]}: "
-            "bring a clip's frames and label to one size."
-        )
+    mend = "bring a clip's frames and label to one size"
+    check_size(path, (frame.height, frame.width), size, "its clip's annotation is", mend)
     return frame

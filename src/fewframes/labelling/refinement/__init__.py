@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from fewframes.core.labels import ClassTable
 from fewframes.labelling.methods import check_method, method_module
 
-METHODS = ("sam_points", "sam_points_guarded", "sam_box", "automask", "grabcut", "none")
-"""Known methods; each is a module of this room with a function `build(settings, classes, housekeeping)`."""
+PROMPTED = ("sam_points", "sam_points_guarded", "sam_box")
+"""The methods that prompt SAM, all built in `sam.refiner`."""
+
+METHODS = (*PROMPTED, "automask", "grabcut", "none")
+"""Known methods; each other one is a module of this room with a function `build(settings, classes, housekeeping)`."""
 
 ALL_CLASSES = "_all"
 """How the name of a method's variant ends that refines every class, whatever its settings say of `classes`."""
 
-VARIANTS = tuple(method + ALL_CLASSES for method in ("sam_points", "sam_points_guarded", "sam_box", "grabcut"))
+VARIANTS = tuple(method + ALL_CLASSES for method in (*PROMPTED, "grabcut"))
 """Variants of methods that else refine the class table's `refined` classes: so both serve in one study."""
 
 
@@ -87,8 +91,13 @@ def build_refiner(
     """
     check_method("refinement", method, (*METHODS, *VARIANTS))
     chosen = {**settings, "classes": "all"} if method in VARIANTS else settings
-    module = method_module("refinement", method_of(method), METHODS)
-    refiner: Refiner = module.build(chosen, classes, housekeeping or {})
+    name = method_of(method)
+    given = (chosen, classes, housekeeping or {})
+    refiner: Refiner
+    if name in PROMPTED:
+        refiner = importlib.import_module(f"{__name__}.sam.refiner").build(name, *given)
+    else:
+        refiner = method_module("refinement", name, METHODS).build(*given)
     return refiner
 
 

@@ -17,41 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.labels import IGNORE, ClassTable
-from fewframes.labelling.models.chosen import ChosenModel
+from fewframes.labelling.models.chosen import ChosenModel, ModelHousekeeping, RunsModel
 from fewframes.labelling.refinement import CoarseImage, Refined
 from fewframes.labelling.refinement.automasks.masks import Mask
-from fewframes.labelling.refinement.automasks.settings import AutomaskSettings, Housekeeping, parse
+from fewframes.labelling.refinement.automasks.settings import AutomaskSettings, parse
 from fewframes.labelling.refinement.onebyone import read_of_size
 
 if TYPE_CHECKING:
     from fewframes.labelling.refinement.automasks.generator import MaskGenerator
 
 
-class AutomaskRefiner:
+class AutomaskRefiner(RunsModel):
     """See `Refiner`; the model is built when there is an image with labels."""
 
-    def __init__(self, settings: AutomaskSettings, run: Housekeeping) -> None:
+    def __init__(self, settings: AutomaskSettings, run: ModelHousekeeping) -> None:
         self._settings, self._run = settings, run
-        self._model = ChosenModel.of(settings, run.weights_folder, "refinement.automask")
-        self._ran_on: Mapping[str, str] = {}
+        super().__init__(ChosenModel.of(settings.weights, settings.config, run, "refinement.automask"))
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """All that decides the labels; weights and configuration by content, wherever they lie."""
-        decisive = self._model.known_by(self._settings)
-        if not self._model.random:
-            del decisive["seed"]
-        return decisive
-
-    @property
-    def notes(self) -> Mapping[str, Any]:
-        """Names of weights and configuration, and what it ran on."""
-        return {**self._model.notes, **self._ran_on}
-
-    @property
-    def random_weights(self) -> bool:
-        """Whether the weights are drawn at random."""
-        return self._model.random
+        return self._model.known_by(self._settings)
 
     def refine_all(self, images: Iterable[CoarseImage]) -> Iterator[tuple[int, Refined]]:
         """See `Refiner`; an image without a labelled pixel is not looked at."""
@@ -62,14 +48,8 @@ class AutomaskRefiner:
                 image = read_of_size(one.image, one.coarse.shape)
                 if generator is None:
                     generator = self._generator()
-                masks = self._masks(generator, one.name, image)
+                masks = generator.generate(image)
             yield position, refined_by(masks, one.coarse, self._settings)
-
-    def _masks(self, generator: MaskGenerator, name: str, image: NDArray[np.uint8]) -> list[Mask]:
-        from fewframes.labelling.models.device import memory_ends_in_a_sentence
-
-        with memory_ends_in_a_sentence(f"the masks of {name}"):
-            return generator.generate(image)
 
     def _generator(self) -> MaskGenerator:
         # Torch takes seconds to import: not where all labels are found as they were.

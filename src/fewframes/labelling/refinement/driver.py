@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fewframes.core.clips import LABEL_COLUMNS, Clip, Folder, asks_for, read_shard
-from fewframes.core.errors import UserError
 from fewframes.core.files import ContentHashes, digest, write_csv
-from fewframes.core.images import read_instances, read_label
+from fewframes.core.images import check_size, read_instances, read_label
 from fewframes.core.labelfile import Layer, made_layers, read_fingerprints, write_label_file
 from fewframes.core.labels import ClassTable
 from fewframes.core.progress import progress, say
@@ -112,10 +111,7 @@ def _finished(
 def _coarse_image(clip: Clip, root: Folder, classes: ClassTable) -> CoarseImage:
     coarse, instances = classes.to_train_ids(read_label(root / clip.coarse), root / clip.coarse), None
     if clip.coarse_instances:
-        instances = read_instances(root / clip.coarse_instances)
-        if instances.shape != coarse.shape:
-            raise UserError(
-                f"{root / clip.coarse_instances} is {instances.shape[1]}x{instances.shape[0]} but its label "
-                f"{clip.coarse} is {coarse.shape[1]}x{coarse.shape[0]}: take both from one annotation."
-            )
+        file = root / clip.coarse_instances
+        instances = read_instances(file)
+        check_size(file, instances.shape, coarse.shape, f"its label {clip.coarse} is", "take both from one annotation")
     return CoarseImage(clip.id, root / clip.image, coarse, instances)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewframes.core.errors import UserError
-from fewframes.core.images import read_image
+from fewframes.core.images import check_size, read_image
 from fewframes.labelling.refinement import CoarseImage, Refined
 
 
@@ -40,9 +39,5 @@ class OneByOne(ABC):
 def read_of_size(path: Path, size: tuple[int, ...]) -> NDArray[np.uint8]:
     """An image, RGB `uint8 [H, W, 3]`; raises `UserError` where it is not of `size`, its label's."""
     image = read_image(path)
-    if image.shape[:2] != tuple(size):
-        raise UserError(
-            f"{path} is {image.shape[1]}x{image.shape[0]} but its coarse label is {size[1]}x{size[0]}: make the label "
-            "at its image's size."
-        )
+    check_size(path, image.shape, size, "its coarse label is", "make the label at its image's size")
     return image

@@ -20,6 +20,9 @@ from fewframes.reporting.figures.style import FAINT, RC, save
 _IGNORED, _STRIPE = 20, 190
 """Greys of unlabelled pixels and of the stripes across them, which no class has: Cityscapes' building is 70."""
 
+_INCHES = 2.4
+"""Width of a picture."""
+
 CONFIDENCE_COLOURS = (mpl.colormaps["viridis"](range(256), bytes=True))[:, :3]
 """`uint8 [256, 3]`, RGB by confidence. Viridis is perceptually even and its lightness rises throughout (van der Walt
 and Smith, "A better default colormap for matplotlib", 2015): it can be read in grey, and without telling hues."""
@@ -38,28 +41,26 @@ class Picture:
     confidence: NDArray[np.uint8] | None = None
 
 
-def overlay(
-    image: NDArray[np.uint8], label: NDArray[np.uint8], classes: ClassTable, strength: float = 0.65
-) -> NDArray[np.uint8]:
+def overlay(image: NDArray[np.uint8], label: NDArray[np.uint8], classes: ClassTable) -> NDArray[np.uint8]:
     """An image tinted with its label's colours, RGB `uint8 [H, W, 3]`.
 
     `image` is RGB of that shape, `label` train ids `[H, W]`. Borders of classes are drawn in white, so that
     classes part without their colours too; ignored pixels are dark and striped, the image showing through.
     """
-    tinted = _tinted(image, label, classes.colour(label), strength)
+    tinted = _tinted(image, label, classes.colour(label), 0.65)
     tinted[_borders(label, _line_width(label))] = 255
     return tinted
 
 
 def confidence_overlay(
-    image: NDArray[np.uint8], label: NDArray[np.uint8], confidence: NDArray[np.uint8], strength: float = 0.8
+    image: NDArray[np.uint8], label: NDArray[np.uint8], confidence: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     """An image tinted with its label's confidence (`CONFIDENCE_COLOURS`), RGB `uint8 [H, W, 3]`.
 
     `image` is RGB of that shape, `label` train ids and `confidence` 0 to 255, both `[H, W]`. Ignored pixels are
     dark and striped, whatever their confidence.
     """
-    return _tinted(image, label, CONFIDENCE_COLOURS[confidence], strength)
+    return _tinted(image, label, CONFIDENCE_COLOURS[confidence], 0.8)
 
 
 def _tinted(
@@ -91,7 +92,6 @@ def write_contact_sheet(
     classes: ClassTable,
     out: Path,
     note: str = "",
-    picture_inches: float = 2.4,
 ) -> None:
     """A grid of pictures as `<out>.png` and `<out>.pdf`: each row a title and its pictures, all of one shape.
 
@@ -100,7 +100,7 @@ def write_contact_sheet(
     """
     columns = max(len(pictures) for _, pictures in rows)
     height, width = rows[0][1][0].image.shape[:2]
-    panel = picture_inches, picture_inches * height / width
+    panel = _INCHES, _INCHES * height / width
     seen = [p.label for _, pictures in rows for p in pictures if p.label is not None]
     handles = _legend_handles(seen, classes)
     graded = [any(p.confidence is not None for p in pictures) for _, pictures in rows]

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from fewframes.core.labels import ClassTable
 from fewframes.experiments.schemes import Experiment
 from fewframes.reporting.costs import Cost, read_cost
+from fewframes.reporting.definitions import experiment_of
 from fewframes.reporting.printing import Column, Part, figure, scores_part, table_of, verdict_part, words
 from fewframes.reporting.site.tabular import Shown, from_printed
 from fewframes.reporting.statistics import Grid, Scores, pareto, read_scores
-from fewframes.reporting.tables import experiment_of
 from fewframes.reporting.verdicts import LEVEL, Arms
 
 BASELINE = "n1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import fewframes
-from fewframes.core.errors import UserError
 from fewframes.core.files import canonical_json, read_csv
 from fewframes.core.labelfile import read_provenance
 from fewframes.core.labels import ClassTable
@@ -24,7 +22,7 @@ from fewframes.reporting.printing import GAP, Column
 from fewframes.reporting.site.asked import Facts
 from fewframes.reporting.site.neutral import neutral
 from fewframes.reporting.site.tabular import Shown, shown
-from fewframes.reporting.statistics import Grid
+from fewframes.reporting.statistics import Grid, read_training
 
 
 def software() -> Facts:
@@ -73,7 +71,7 @@ def networks(grid: Grid) -> Shown | None:
     rows: dict[tuple[str, ...], int] = {}
     for network in grid.networks:
         for path in sorted((grid.results / "runs" / network).glob("*/*/training.json")):
-            facts = _training(path)
+            facts = read_training(path.parent)
             given = facts.get("pretrained") or GAP
             row = (network, f"{facts.get('parameters', 0):,}", _published(given), _hash(given))
             rows[row] = rows.get(row, 0) + _counts(grid, path)
@@ -108,13 +106,6 @@ def _counts(grid: Grid, path: Path) -> bool:
     """Whether the training is one of the grid's."""
     network, experiment, run, _ = path.parts[-4:]
     return any(run == f"draw{draw}-seed{seed}" for draw, seed in grid.runs_of(network, experiment))
-
-
-def _training(path: Path) -> Mapping[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}): delete it and run `snakemake` to train again.") from error
 
 
 def _published(sha256: str) -> str:

@@ -49,22 +49,16 @@ class Tracker:
     where more are no faster. Where a GPU's memory runs out, the batch is halved and the work goes on.
     `key_memory` says from which mask the key frame is remembered: `official` is the predictor's manner (the mask
     at a quarter of the model's resolution, upsampled), `full` takes the mask at the model's resolution.
-    `bfloat16` runs the model under autocast; `keep_logits` returns the masks before merging.
+    `bfloat16` runs the model under autocast.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        max_batch: int = 0,
-        key_memory: str = "official",
-        bfloat16: bool = False,
-        keep_logits: bool = False,
+        self, model: nn.Module, *, max_batch: int = 0, key_memory: str = "official", bfloat16: bool = False
     ) -> None:
         self._model: Any = model
         self._device = next(model.parameters()).device
         self._batch = max_batch or (_CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH)
-        self._key_memory, self._bfloat16, self._keep_logits = key_memory, bfloat16, keep_logits
+        self._key_memory, self._bfloat16 = key_memory, bfloat16
         self._positions: list[Tensor] = []
 
     @property
@@ -105,7 +99,7 @@ class Tracker:
                 for piece in pieces:
                     if piece.run not in frames:
                         task = tasks[piece.run.task]
-                        frames[piece.run] = FrameResult(task, piece.run, self._device, self._keep_logits)
+                        frames[piece.run] = FrameResult(task, piece.run, self._device)
                     frames[piece.run].add(piece, out)
                     if piece.completes:
                         yield frames.pop(piece.run).finish()

@@ -72,12 +72,11 @@ class Merger:
 class FrameResult:
     """One frame's result, while its objects come in, in order."""
 
-    def __init__(self, task: Task, run: Run, device: torch.device, keep_logits: bool) -> None:
-        self._task, self._run, self._keep_logits = task, run, keep_logits
+    def __init__(self, task: Task, run: Run, device: torch.device) -> None:
+        self._task, self._run = task, run
         self._merger = Merger(task.objects.size, device) if task.wants(run.offset) else None
         self._presence: list[Tensor] = []
         self._area: list[Tensor] = []
-        self._logits: list[Tensor] = []
 
     def add(self, piece: Piece, out: Mapping[str, Any]) -> None:
         """Take in a piece, given what `track_step` put out for the batch that holds it."""
@@ -88,12 +87,9 @@ class FrameResult:
         self._presence.append(out["object_score_logits"][piece.rows, 0].float().sigmoid())
         left, right = (round(share * logits.shape[2]) for share in self._task.measured)
         self._area.append((logits[:, :, left:right] > 0).sum(dim=(1, 2)) / logits[0].numel())
-        if self._keep_logits:
-            self._logits.append(logits.clone())
 
     def finish(self) -> Tracked:
         """The result, once the last piece is in."""
         presence, area = (torch.cat(parts).cpu().numpy().astype(np.float32) for parts in (self._presence, self._area))
         merged = self._merger.finish() if self._merger else None
-        logits = torch.cat(self._logits) if self._keep_logits else None
-        return Tracked(self._run.task, self._run.offset, presence, area, merged, logits)
+        return Tracked(self._run.task, self._run.offset, presence, area, merged)

@@ -11,26 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewframes.core.labels import ClassTable
-from fewframes.labelling.models.chosen import ChosenModel
+from fewframes.labelling.models.chosen import ChosenModel, ModelHousekeeping, RunsModel
 from fewframes.labelling.propagation import KeyFrame, Propagated
 from fewframes.labelling.propagation.sam2.policy import Policy, claimed
-from fewframes.labelling.propagation.sam2.settings import Housekeeping, Sam2Settings
+from fewframes.labelling.propagation.sam2.settings import Sam2Settings
 
 
-class Sam2Propagator:
+class Sam2Propagator(RunsModel):
     """See `Propagator`; the model is built when there is something to track."""
 
-    def __init__(self, settings: Sam2Settings, policy: Policy, run: Housekeeping, classes: ClassTable) -> None:
+    def __init__(self, settings: Sam2Settings, policy: Policy, run: ModelHousekeeping, classes: ClassTable) -> None:
         self._settings, self._policy, self._run, self._classes = settings, policy, run, classes
-        self._model = ChosenModel.of(settings, run.weights_folder, "propagation.sam2")
-        self._ran_on: Mapping[str, str] = {}
+        super().__init__(ChosenModel.of(settings.weights, settings.config, run, "propagation.sam2"))
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """All that decides the masks; weights and configuration by content, wherever they lie."""
         decisive = self._model.known_by(self._settings)
-        if not self._model.random:
-            del decisive["seed"]
         if self._settings.objects == "class":
             del decisive["least_area"], decisive["most_things"]
         return decisive
@@ -39,16 +36,6 @@ class Sam2Propagator:
     def policy(self) -> Mapping[str, Any]:
         """What decides which masks are claimed."""
         return asdict(self._policy)
-
-    @property
-    def notes(self) -> Mapping[str, Any]:
-        """Names of weights and configuration, and what it ran on."""
-        return {**self._model.notes, **self._ran_on}
-
-    @property
-    def random_weights(self) -> bool:
-        """Whether the weights are drawn at random."""
-        return self._model.random
 
     @property
     def uses_instances(self) -> bool:

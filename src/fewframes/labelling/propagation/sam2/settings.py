@@ -8,6 +8,7 @@ from typing import Any
 
 from fewframes.core.errors import UserError
 from fewframes.labelling.methods import Limits, parse_settings
+from fewframes.labelling.models.chosen import ModelHousekeeping
 from fewframes.labelling.propagation.sam2.objects import MAPPINGS
 from fewframes.labelling.propagation.sam2.policy import Policy
 
@@ -35,15 +36,7 @@ _LIMITS = Limits(
 
 @dataclass(frozen=True)
 class Sam2Settings:
-    """What is tracked, and with which model.
-
-    `weights`: a published name, a local file, or `random` (for tests: the labels mean nothing), drawn from `seed`.
-    `config`: a configuration of the package `sam2`, `small`, or a YAML file; empty, the one the weights were published
-    for. `image_size`: the model's side in pixels, 0 for the configuration's own. `objects`, `least_area`,
-    `most_things`: see `find_objects`. `tiles`: parts of the frame side by side, each tracked by itself at the model's
-    size: 2 doubles the horizontal resolution at twice the cost. `key_memory`: see `Tracker`. `precision`: `auto` is
-    bfloat16 on a GPU that has it, else float32.
-    """
+    """What is tracked, and with which model; docs/reference/methods.md has each setting."""
 
     weights: str = "sam2.1_hiera_large"
     config: str = ""
@@ -57,27 +50,14 @@ class Sam2Settings:
     precision: str = "auto"
 
 
-@dataclass(frozen=True)
-class Housekeeping:
-    """How it runs: nothing depends on it but time and memory.
-
-    `max_batch`: tracks run at once, see `Tracker`. `device`: auto, cpu or cuda. `threads`: of the processor, and
-    processes that decode frames ahead; 0 leaves it to torch, and decodes in one. `weights_folder`: where published
-    weights lie.
-    """
-
-    max_batch: int = 0
-    device: str = "auto"
-    threads: int = 0
-    weights_folder: str = "weights"
-
-
-def parse(settings: Mapping[str, Any], housekeeping: Mapping[str, Any]) -> tuple[Sam2Settings, Policy, Housekeeping]:
+def parse(
+    settings: Mapping[str, Any], housekeeping: Mapping[str, Any]
+) -> tuple[Sam2Settings, Policy, ModelHousekeeping]:
     """Check a method's part of the config; raises `UserError` for a key or a value that is none."""
     of_policy = Policy.__dataclass_fields__
     chosen = parse_settings(Sam2Settings, {k: v for k, v in settings.items() if k not in of_policy}, NAME)
     policy = parse_settings(Policy, {k: v for k, v in settings.items() if k in of_policy}, NAME)
-    run = parse_settings(Housekeeping, housekeeping, NAME)
+    run = parse_settings(ModelHousekeeping, housekeeping, NAME)
     _LIMITS.check(NAME, chosen, policy, run)
     if chosen.tiles > _MOST_TILES:
         raise UserError(f"The setting 'tiles' of {NAME} is {chosen.tiles}: give at most {_MOST_TILES}.")

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fewframes.core.progress import say
-from fewframes.labelling.models.chosen import ChosenModel
+from fewframes.labelling.models.chosen import ChosenModel, ModelHousekeeping
 from fewframes.labelling.models.device import chosen_device
 from fewframes.labelling.models.sam2 import build_model
 from fewframes.labelling.propagation.sam2.engine import Tracker
-from fewframes.labelling.propagation.sam2.settings import NAME, Housekeeping, Sam2Settings
+from fewframes.labelling.propagation.sam2.settings import NAME, Sam2Settings
 
 _BATCHES = 2
 """Batches of a GPU that clips are taken together for: more clips would only hold more results in memory."""
@@ -33,7 +33,7 @@ class Setup:
     notes: Mapping[str, str]
 
 
-def set_up(settings: Sam2Settings, run: Housekeeping, model: ChosenModel) -> Setup:
+def set_up(settings: Sam2Settings, run: ModelHousekeeping, model: ChosenModel) -> Setup:
     """Build the model and put it on its device; raises `UserError` where either cannot be had."""
     device = chosen_device(run, settings.precision, NAME)
     built = build_model(model.config, model.path, image_size=settings.image_size or None, seed=settings.seed)

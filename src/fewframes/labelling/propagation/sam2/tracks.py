@@ -43,7 +43,6 @@ class Tracked:
 
     By object, both `float32 [N]`: `presence` is the probability that it is in the frame, as SAM 2 has it, `area`
     the share of the frame that its mask covers. `merged` is what `Merger` makes of the masks, where it is wanted.
-    `logits` are the masks before merging, `float32 [N, S / 4, S / 4]`, where asked for.
     """
 
     task: int
@@ -51,7 +50,6 @@ class Tracked:
     presence: NDArray[np.float32]
     area: NDArray[np.float32]
     merged: Merged | None
-    logits: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Candidate:
         stability = high / low if low else np.float32("nan")  # float32, as the official score is
         if least > 0 and not stability >= np.float32(least):
             return None
-        return Mask.cut((fine > 0).cpu().numpy(), self.top, self.left, self.predicted_iou, float(stability))
+        return Mask.cut((fine > 0).cpu().numpy(), self.top, self.left, self.predicted_iou)
 
 
 def candidates(

@@ -12,14 +12,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fewframes.core.device import short_of_memory
 from fewframes.core.errors import UserError
 from fewframes.core.progress import say
-from fewframes.labelling.models.chosen import ChosenModel
+from fewframes.labelling.models.chosen import ChosenModel, ModelHousekeeping
 from fewframes.labelling.models.device import chosen_device
 from fewframes.labelling.models.sam2 import build_model
 from fewframes.labelling.refinement.automasks.filters import Candidate, candidates, distinct
 from fewframes.labelling.refinement.automasks.masks import Mask
-from fewframes.labelling.refinement.automasks.settings import NAME, AutomaskSettings, Housekeeping
+from fewframes.labelling.refinement.automasks.settings import NAME, AutomaskSettings
 
 _CPU_BATCH, _GPU_BATCH = 4, 64
 """Points decoded at once: the official 64 on a GPU. On a processor four take 0.6 of the time of 16 or 32 at hiera_t and
@@ -62,15 +63,11 @@ class MaskGenerator:
 
         Raises `UserError` where memory does not suffice, and where the model's output is not finite.
         """
-        try:
+        with short_of_memory(
+            f"Memory does not suffice for {self._batch} points at a time: give the job more, or set max_batch of "
+            f"{NAME} to fewer."
+        ):
             return self._generate(image)
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-                raise
-            raise UserError(
-                f"Memory does not suffice for {self._batch} points at a time: give the job more, or set max_batch of "
-                f"{NAME} to fewer."
-            ) from None
 
     def _generate(self, image: NDArray[np.uint8]) -> list[Mask]:
         size = image.shape[:2]
@@ -143,7 +140,7 @@ def _grid(per_side: int, size: tuple[int, int]) -> Tensor:
 
 
 def set_up(
-    settings: AutomaskSettings, run: Housekeeping, model: ChosenModel
+    settings: AutomaskSettings, run: ModelHousekeeping, model: ChosenModel
 ) -> tuple[MaskGenerator, Mapping[str, str]]:
     """Build the model and put it on its device: the generator, and notes on what it runs on.
 

@@ -14,8 +14,8 @@ class Mask:
     """A mask of an image, and what SAM 2 says of it.
 
     `top`, `left`, `height`, `width`: the box of its pixels, in pixels of the image; all 0 where there are none. `area`:
-    the number of its pixels. `predicted_iou`: SAM 2's own estimate of the mask's IoU. `stability`: the IoU of the
-    masks at two thresholds of the logits. `bits`: the pixels within the box, packed and compressed.
+    the number of its pixels. `predicted_iou`: SAM 2's own estimate of the mask's IoU. `bits`: the pixels within
+    the box, packed and compressed.
     """
 
     top: int
@@ -24,22 +24,19 @@ class Mask:
     width: int
     area: int
     predicted_iou: float
-    stability: float
     bits: bytes
 
     @classmethod
-    def cut(
-        cls, pixels: NDArray[np.bool_], top: int, left: int, predicted_iou: float, stability: float = float("nan")
-    ) -> Mask:
+    def cut(cls, pixels: NDArray[np.bool_], top: int, left: int, predicted_iou: float) -> Mask:
         """The mask out of `pixels`, `bool [h, w]`, whose first is the image's pixel (`top`, `left`)."""
         rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
         if not len(rows):
-            return cls(0, 0, 0, 0, 0, predicted_iou, stability, zlib.compress(b""))
+            return cls(0, 0, 0, 0, 0, predicted_iou, zlib.compress(b""))
         first, start = int(rows[0]), int(columns[0])
         inner = pixels[first : rows[-1] + 1, start : columns[-1] + 1]
         bits = zlib.compress(np.packbits(inner).tobytes(), level=1)
         (height, width), area = inner.shape, int(np.count_nonzero(inner))
-        return cls(top + first, left + start, height, width, area, predicted_iou, stability, bits)
+        return cls(top + first, left + start, height, width, area, predicted_iou, bits)
 
     @property
     def window(self) -> tuple[slice, slice]:

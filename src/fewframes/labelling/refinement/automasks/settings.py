@@ -8,6 +8,7 @@ from typing import Any
 
 from fewframes.core.errors import UserError
 from fewframes.labelling.methods import Limits, parse_settings
+from fewframes.labelling.models.chosen import ModelHousekeeping
 
 NAME = "refinement 'automask'"
 
@@ -26,22 +27,11 @@ _LIMITS = Limits(
 
 @dataclass(frozen=True)
 class AutomaskSettings:
-    """Which masks are made, with which model, and which of them count.
+    """Which masks are made, with which model, and which of them count; docs/reference/methods.md has each setting.
 
-    `weights`: a published name, a local file, or `random` (for tests: the labels mean nothing), drawn from `seed`.
-    `config`: a configuration of the package `sam2`, `small`, or a YAML file; empty, the one the weights were published
-    for. `image_size`: the model's side in pixels, 0 for the configuration's own. `precision`: `auto` is bfloat16 on a
-    GPU that has it, else float32.
-
-    The next five are those of `sam2.automatic_mask_generator.SAM2AutomaticMaskGenerator`, with its names and defaults
-    (the paper names none): a grid of `points_per_side`² prompts, of three masks each; masks are kept of a predicted IoU
-    above `pred_iou_thresh` and of a stability of at least `stability_score_thresh`, which is the IoU of the masks that
-    the logits give at the thresholds `stability_score_offset` and its negative; of two masks whose boxes have an IoU
-    above `box_nms_thresh`, the one of the higher predicted IoU.
-
-    `purity`: a mask is accepted if more than this share of its labelled pixels is of one class (the paper's 90 %,
-    section 5.2.2). `min_labelled`: the labelled pixels it must hold for that; the paper says nothing, so that one is
-    enough. `order`: see `refined_by`; the paper says nothing.
+    Names and defaults from `points_per_side` to `box_nms_thresh` are those of
+    `sam2.automatic_mask_generator.SAM2AutomaticMaskGenerator` (the paper names none). `purity` is the paper's (section
+    5.2.2); on `min_labelled` and `order`, for which see `refined_by`, it says nothing.
     """
 
     weights: str = "sam2.1_hiera_large"
@@ -59,24 +49,10 @@ class AutomaskSettings:
     order: str = "smallest_last"
 
 
-@dataclass(frozen=True)
-class Housekeeping:
-    """How it runs: nothing depends on it but time and memory.
-
-    `max_batch`: points decoded at once, 0 leaves it to the device. `device`: auto, cpu or cuda. `threads`: of the
-    processor, 0 leaves it to torch. `weights_folder`: where published weights lie.
-    """
-
-    max_batch: int = 0
-    device: str = "auto"
-    threads: int = 0
-    weights_folder: str = "weights"
-
-
-def parse(settings: Mapping[str, Any], housekeeping: Mapping[str, Any]) -> tuple[AutomaskSettings, Housekeeping]:
+def parse(settings: Mapping[str, Any], housekeeping: Mapping[str, Any]) -> tuple[AutomaskSettings, ModelHousekeeping]:
     """Check a method's part of the config; raises `UserError` for a key or a value that is none."""
     chosen = parse_settings(AutomaskSettings, settings, NAME)
-    run = parse_settings(Housekeeping, housekeeping, NAME)
+    run = parse_settings(ModelHousekeeping, housekeeping, NAME)
     _LIMITS.check(NAME, chosen, run)
     if not 0 <= chosen.purity < 1:
         raise UserError(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fewframes.labelling.refinement.sam.contract import Decoded, Prompts, Segmenter
+from fewframes.labelling.refinement.sam.contract import Decoded, Prompts
 from fewframes.labelling.refinement.sam.prompts import (
     box_of,
     points_in_and_around,
@@ -19,13 +18,14 @@ from fewframes.labelling.refinement.sam.prompts import (
     surroundings,
     widened_box,
 )
+from fewframes.labelling.refinement.sam.segmenter import Embedding, SamSegmenter
 from fewframes.labelling.refinement.sam.settings import BoxSettings, PointsSettings
 from fewframes.labelling.things import ThingMask
 
 
 def decode(
-    segmenter: Segmenter,
-    embedding: Any,
+    segmenter: SamSegmenter,
+    embedding: Embedding,
     coarse: NDArray[np.uint8],
     objects: Sequence[ThingMask],
     name: str,
@@ -44,7 +44,7 @@ def decode(
 
 
 def _points(
-    segmenter: Segmenter, embedding: Any, objects: Sequence[ThingMask], name: str, settings: PointsSettings
+    segmenter: SamSegmenter, embedding: Embedding, objects: Sequence[ThingMask], name: str, settings: PointsSettings
 ) -> Prompts:
     points = np.stack([random_points(one, settings.points, settings.seed, name) for one in objects])
     views = segmenter.views(embedding, np.stack([box_of(one) for one in objects]))
@@ -52,8 +52,8 @@ def _points(
 
 
 def _boxes(
-    segmenter: Segmenter,
-    embedding: Any,
+    segmenter: SamSegmenter,
+    embedding: Embedding,
     coarse: NDArray[np.uint8],
     objects: Sequence[ThingMask],
     settings: BoxSettings,

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from fewframes.core.errors import UserError
 from fewframes.core.labels import ClassTable
-from fewframes.labelling.models.chosen import ChosenModel
+from fewframes.labelling.models.chosen import ChosenModel, RunsModel
 from fewframes.labelling.refinement import CoarseImage, Refined
 from fewframes.labelling.refinement.onebyone import read_of_size
 from fewframes.labelling.refinement.sam.guard import compared, plausible
 from fewframes.labelling.refinement.sam.painting import Canvas, paint_order, thing_train_ids
-from fewframes.labelling.refinement.sam.settings import BoxSettings, GuardSettings, Housekeeping, PointsSettings
+from fewframes.labelling.refinement.sam.settings import BoxSettings, GuardSettings, Housekeeping, PointsSettings, parse
 from fewframes.labelling.things import ThingMask, find_things
 
 if TYPE_CHECKING:
@@ -40,39 +40,25 @@ class Prepared:
     canvas: Canvas
 
 
-class SamRefiner:
+class SamRefiner(RunsModel):
     """See `Refiner`; the model is built when there is an object to refine. A guard is part of `settings` or absent."""
 
     def __init__(
         self, method: str, settings: PointsSettings | BoxSettings, run: Housekeeping, classes: ClassTable
     ) -> None:
+        super().__init__(ChosenModel.of(settings.weights, settings.config, run, f"refinement.{method}"))
         self._settings, self._run = settings, run
         self._method, self._things = method, thing_train_ids(classes)
         self._train_ids = range(len(classes.trained)) if settings.classes == "all" else classes.refined_train_ids
-        self._model = ChosenModel.of(settings, run.weights_folder, f"refinement.{method}")
         self._setup: Setup | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """All that decides its labels; weights and configuration by content, wherever they lie."""
-        decisive = self._model.known_by(self._settings)
-        if isinstance(self._settings, BoxSettings):
-            if not self._model.random:
-                del decisive["seed"]
-            if not self._settings.mask_logit:
-                del decisive["mask_rim"]
+        decisive = self._model.known_by(self._settings, draws=isinstance(self._settings, PointsSettings))
+        if isinstance(self._settings, BoxSettings) and not self._settings.mask_logit:
+            del decisive["mask_rim"]
         return decisive
-
-    @property
-    def notes(self) -> Mapping[str, Any]:
-        """Names of weights and configuration, and what it ran on."""
-        ran_on = self._setup.notes if self._setup else {}
-        return {**self._model.notes, **ran_on}
-
-    @property
-    def random_weights(self) -> bool:
-        """Whether the weights are drawn at random."""
-        return self._model.random
 
     def refine_all(self, images: Iterable[CoarseImage]) -> Iterator[tuple[int, Refined]]:
         """See `Refiner`; images without objects come as they were, and need no model."""
@@ -121,6 +107,7 @@ class SamRefiner:
             from fewframes.labelling.refinement.sam.setup import set_up
 
             self._setup = set_up(self._method, self._settings, self._run, self._model)
+            self._ran_on = self._setup.notes
         return self._setup
 
     def _read_ahead(self, images: Iterable[CoarseImage]) -> Iterator[Prepared]:
@@ -145,6 +132,11 @@ class SamRefiner:
         canvas = Canvas(one.name, one.coarse, objects, self._things, self._settings)
         image = read_of_size(one.image, one.coarse.shape) if objects else None
         return Prepared(position, one.name, image, one.coarse, objects, canvas)
+
+
+def build(method: str, settings: Mapping[str, Any], classes: ClassTable, housekeeping: Mapping[str, Any]) -> SamRefiner:
+    """The refiner of that name; raises `UserError` for settings that are none, and for weights that are not there."""
+    return SamRefiner(method, *parse(method, settings, housekeeping), classes)
 
 
 def _groups(images: Iterator[Prepared], at_once: Callable[[], int]) -> Iterator[list[Prepared]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fewframes.core.device import short_of_memory
 from fewframes.core.errors import UserError
 from fewframes.labelling.refinement.sam.contract import Decoded, Prompts
 from fewframes.labelling.refinement.sam.decoder import Decoder
@@ -41,12 +43,15 @@ class Embedding:
 
 
 class SamSegmenter:
-    """The `Segmenter` of the contract for a model `Sam`, on the device where that is.
+    """A model `Sam`, on the device where that is.
+
+    An image may be seen in several views: 0 is the whole, further ones are crops, where `crops` are asked for: two of
+    them (`views` says how), and the whole only where an object does not fit in one. Logits are a map of one view, so
+    that an object keeps its view from one decoding to the next.
 
     `max_batch` is the number of prompts decoded at once, and thereby memory; 0 is 64 on a GPU and 4 on a processor.
     Where a GPU's memory runs out, batches are halved and the work goes on. `bfloat16` computes with that in place of
-    float32, for all but the prompts' few tokens. With `crops`, images are seen as two crops (`views` says how), and as
-    a whole only where an object does not fit in one.
+    float32, for all but the prompts' few tokens.
     """
 
     def __init__(self, model: nn.Module, *, max_batch: int = 0, bfloat16: bool = False, crops: bool = False) -> None:
@@ -84,13 +89,17 @@ class SamSegmenter:
         return embeddings
 
     def views(self, embedding: Embedding, boxes: NDArray[np.float32]) -> NDArray[np.intp]:
-        """See the contract; the crop whose centre is nearest to the box's, where several hold it."""
+        """The view for each object, `intp [N]`, where its box says how far it reaches; see `chosen_views`."""
         return chosen_views(embedding.views, boxes)
 
     def lowered(
         self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]], views: NDArray[np.intp] | None = None
     ) -> Tensor:
-        """See the contract; a pixel counts for every cell that it reaches into."""
+        """Masks of the image's size as maps like `Decoded.logits`: the share of each cell, `float32 [N, s, s]`.
+
+        A pixel counts for every cell that it reaches into; 0 where a view has no image. `views` None is the whole image
+        for all.
+        """
         lowered = []
         for number, mask in enumerate(masks):
             view = embedding.views[0 if views is None else views[number]]
@@ -103,7 +112,12 @@ class SamSegmenter:
         return torch.from_numpy(stacked).to(self._device)
 
     def decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> Decoded:
-        """See the contract. What is not in the result takes memory for one batch only."""
+        """Masks for all prompts of an image, decoded in batches; equal to `SamPredictor.predict` one by one.
+
+        What is not in the result takes memory for one batch only. Raises `ValueError` for masks whose views are not
+        given, where the image has more than one, and `UserError` where memory does not suffice or the model's output is
+        not finite.
+        """
         views = prompts.views
         if views is None:
             if prompts.masks is not None and len(embedding.views) > 1:
@@ -136,7 +150,11 @@ class SamSegmenter:
     def upsampled(
         self, embedding: Embedding, logits: Tensor, views: NDArray[np.intp] | None = None
     ) -> Iterator[NDArray[np.bool_]]:
-        """See the contract; one mask at a time is held, and False all around its view."""
+        """Each of the masks `[N, s, s]` at the image's size, `bool [H, W]`, where its logit is above 0.
+
+        One is held at a time, and is False all around its view. Raises `ValueError` where `views` is None and the image
+        has more than one.
+        """
         if views is None and len(embedding.views) > 1:
             raise ValueError("Masks are maps of a view: give the views of what was decoded with them.")
         whole = embedding.views[0]
@@ -201,18 +219,10 @@ class SamSegmenter:
 
     def _attempt(self, work: Callable[[], _T]) -> _T | None:
         """What `work` gives, or None where a GPU's memory ran out; raises `UserError` where a processor's did."""
-        try:
-            with torch.no_grad():
-                return work()
-        except torch.OutOfMemoryError:
-            pass
-        except RuntimeError as error:
-            if "allocate memory" not in str(error):
-                raise
-            raise UserError(
-                "Memory does not suffice for SAM: give the job more, or take a smaller model or max_batch."
-            ) from None
-        # Outside the handler, whose exception holds on to what the attempt allocated.
+        sentence = "Memory does not suffice for SAM: give the job more, or take a smaller model or max_batch."
+        with short_of_memory(sentence), torch.no_grad(), contextlib.suppress(torch.OutOfMemoryError):
+            return work()
+        # Outside what suppresses it: the exception holds on to what the attempt allocated.
         torch.cuda.empty_cache()
         return None
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from fewframes.labelling.methods import Limits, parse_settings
+from fewframes.labelling.models.chosen import ModelHousekeeping
 
 _LIMITS = Limits(
     choices={
@@ -32,23 +33,11 @@ _LIMITS = Limits(
 
 @dataclass(frozen=True)
 class SamSettings:
-    """What all these methods share: the model, the objects, the iterations and the painting.
+    """The model, the objects, the iterations and the painting; docs/reference/methods.md has each setting.
 
-    `weights`: a published name, a local file, or `random` (for tests: the labels mean nothing). `config`: a
-    configuration of `models.sam`; empty, the one the weights were published for. `seed`: of the points that are drawn,
-    and of random weights. `crops`: whether an image is encoded in square crops, in place of one square that is padded.
-    `precision`: `auto` is bfloat16 where the GPU or processor computes in it, else float32.
-
-    `classes`: whose objects are refined, `refined` for `ClassTable.refined` (the paper's eight, section 4) or `all`
-    for every class of the table (the paper's failed variant, section 5.2.2).
-
-    `iterations`: further calls of the decoder after the first, each with the same prompts and the logits of the call
-    before as its mask prompt (the paper: "refine output mask using SAM for two iterations", section 4, which says
-    neither whether the first call is one of them nor what is prompted). `multimask`: which calls give three masks, of
-    which the one that SAM itself estimates to be the best goes on: the `first`, whose points may be ambiguous,
-    `never` or `always`.
-
-    `overwrites`, `vacated`, `overlaps`: see `painting`, on which the paper says nothing.
+    `classes`: `refined` are the paper's eight (section 4), `all` is its failed variant (section 5.2.2). `iterations`:
+    the paper has "refine output mask using SAM for two iterations" (section 4), and says neither whether the first call
+    is one of them nor what is prompted. `overwrites`, `vacated`, `overlaps`: see `painting`, on which it says nothing.
     """
 
     weights: str = "sam_vit_h"
@@ -66,7 +55,11 @@ class SamSettings:
 
 @dataclass(frozen=True)
 class PointsSettings(SamSettings):
-    """Settings of `sam_points`; `points`: how many are drawn in each object (the paper's section 4)."""
+    """`sam_points`, the paper's refinement (section 4): random points in each object, a mask that SAM makes of them.
+
+    The mask is fed back. Nothing is added: whatever SAM makes replaces the object's coarse mask, however implausible.
+    `points`: how many are drawn in each object.
+    """
 
     points: int = 2
 
@@ -86,18 +79,16 @@ class GuardSettings:
 
 @dataclass(frozen=True)
 class GuardedPointsSettings(GuardSettings, PointsSettings):
-    """Settings of `sam_points_guarded`."""
+    """`sam_points_guarded`: an object whose refined mask is implausible keeps its coarse one, and is counted."""
 
 
 @dataclass(frozen=True)
 class BoxSettings(GuardSettings, SamSettings):
-    """Settings of `sam_box`.
+    """`sam_box`: all that SAM can be told of an object, points in and around it, its box, and its coarse mask.
 
-    `inside_points` and `outside_points`: prompts in an object, and around it. `box_margin`: by how much an object's
-    box is widened on each side, as a share of its side if it were a square of the same area. `mask_logit`: the logit
-    of the mask prompt deep in the coarse mask, and its negative far from it; 0 for no mask prompt in the first call.
-    `mask_rim`: over how many cells of the mask grid (of 256 a side) the logit rises to that from the mask's outline.
-    So many prompts are not ambiguous: `multimask` is `never`.
+    The mask is said softly: coarse outlines are imprecise, so that the logits are near 0 along them. What comes of it
+    is fed back and guarded as in `sam_points_guarded`. That this is better than the paper's two points is to be shown
+    by measurement. So many prompts are not ambiguous: `multimask` is `never`.
     """
 
     multimask: str = "never"
@@ -109,29 +100,28 @@ class BoxSettings(GuardSettings, SamSettings):
 
 
 @dataclass(frozen=True)
-class Housekeeping:
-    """How it runs: nothing depends on it but time and memory.
+class Housekeeping(ModelHousekeeping):
+    """How it runs; `images_at_once`: images embedded together, of which a GPU takes up to four in one batch.
 
-    `max_batch`: prompts decoded at once, see `SamSegmenter`. `images_at_once`: images embedded together, of which a GPU
-    takes up to four in one batch; 0 is four on a GPU and one on a processor. `device`: auto, cpu or cuda. `threads`: of
-    the processor, 0 leaves it to torch. `weights_folder`: where published weights lie.
+    0 is four on a GPU and one on a processor.
     """
 
-    max_batch: int = 0
     images_at_once: int = 0
-    device: str = "auto"
-    threads: int = 0
-    weights_folder: str = "weights"
 
 
-S = TypeVar("S", bound=SamSettings)
+KINDS: Mapping[str, type[PointsSettings | BoxSettings]] = {
+    "sam_points": PointsSettings,
+    "sam_points_guarded": GuardedPointsSettings,
+    "sam_box": BoxSettings,
+}
+"""The settings of each method."""
 
 
 def parse(
-    kind: type[S], settings: Mapping[str, Any], housekeeping: Mapping[str, Any], method: str
-) -> tuple[S, Housekeeping]:
+    method: str, settings: Mapping[str, Any], housekeeping: Mapping[str, Any]
+) -> tuple[PointsSettings | BoxSettings, Housekeeping]:
     """Check a method's part of the config; raises `UserError` for a key or a value that is none."""
     name = f"refinement '{method}'"
-    chosen, run = parse_settings(kind, settings, name), parse_settings(Housekeeping, housekeeping, name)
+    chosen, run = parse_settings(KINDS[method], settings, name), parse_settings(Housekeeping, housekeeping, name)
     _LIMITS.check(name, chosen, run)
     return chosen, run

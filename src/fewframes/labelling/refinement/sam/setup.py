@@ -9,7 +9,6 @@ from fewframes.core.progress import say
 from fewframes.labelling.models.chosen import ChosenModel
 from fewframes.labelling.models.device import chosen_device
 from fewframes.labelling.models.sam import build_model
-from fewframes.labelling.refinement.sam.contract import Segmenter
 from fewframes.labelling.refinement.sam.segmenter import SamSegmenter
 from fewframes.labelling.refinement.sam.settings import Housekeeping, SamSettings
 
@@ -21,7 +20,7 @@ _GPU_IMAGES = 4
 class Setup:
     """A segmenter, how many images it is to embed together, and what it runs on."""
 
-    segmenter: Segmenter
+    segmenter: SamSegmenter
     images_at_once: int
     notes: Mapping[str, str]
 
