@@ -45,7 +45,7 @@ BOX: dict[str, tuple[Any, ...]] = {
     "mask_rim": (1.0, 2.0, 4.0, 8.0),
     "inside_points": (1, 2, 3, 5),
     "outside_points": (0, 1, 2, 4),
-    "box_margin": (0.0, 0.05, 0.1, 0.2, 0.3),
+    "box_margin": (0.0, 0.1, 0.2, 0.3, 0.5),
     "multimask": ("never", "first"),
     "vacated": ("ignore", "coarse"),
 }

@@ -189,6 +189,9 @@ def test_points_spread_over_what_is_deep():
     assert spread_points((depth == 3.9).astype(np.float32), 3).tolist() == [[6, 2]] * 3
 
 
+NEAR = BoxSettings(box_margin=0.1, outside_points=2)
+
+
 def box_scene():
     """An object in the middle of nothing, in an image of 100 x 120."""
     coarse = np.full((100, 120), IGNORE, np.uint8)
@@ -201,15 +204,15 @@ def box_scene():
 def test_points_around_an_object_lie_deep_in_what_bears_another_label_nearby(left, label):
     coarse, car = box_scene()
     coarse[40:60, left:] = PERSON
-    assert surroundings(car, coarse.shape, BoxSettings()).window == (slice(36, 64), slice(46, 79))
-    points, inside = points_in_and_around(coarse, car, BoxSettings())
+    assert surroundings(car, coarse.shape, NEAR).window == (slice(36, 64), slice(46, 79))
+    points, inside = points_in_and_around(coarse, car, NEAR)
     assert inside.tolist() == [True] * 3 + [False] * 2
     assert [coarse[int(y), int(x)] for x, y in points] == [CAR] * 3 + [label] * 2
 
 
 def test_points_around_an_object_without_neighbours_are_far_from_it():
     coarse, car = box_scene()
-    points, inside = points_in_and_around(coarse, car, BoxSettings(box_margin=0.2))
+    points, inside = points_in_and_around(coarse, car, BoxSettings(box_margin=0.2, outside_points=2))
     left, top, right, bottom = box_of(surroundings(car, coarse.shape, BoxSettings(box_margin=0.2)))
     assert (~inside).sum() == 2
     for x, y in points[~inside]:
@@ -220,9 +223,9 @@ def test_points_around_an_object_without_neighbours_are_far_from_it():
 def test_an_object_that_is_all_there_is_has_no_points_around_it():
     coarse = np.full((30, 40), CAR, np.uint8)
     (car,) = find_things(coarse, None, [CAR])
-    points, inside = points_in_and_around(coarse, car, BoxSettings())
+    points, inside = points_in_and_around(coarse, car, NEAR)
     assert inside.all() and len({tuple(p) for p in points.tolist()}) == 5
-    assert widened_box(car, coarse.shape, BoxSettings()).tolist() == [0, 0, 39, 29]
+    assert widened_box(car, coarse.shape, NEAR).tolist() == [0, 0, 39, 29]
     assert not points_in_and_around(coarse, car, BoxSettings(outside_points=0))[1][3:].size
 
 

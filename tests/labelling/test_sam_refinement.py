@@ -163,7 +163,7 @@ def test_every_iteration_has_the_same_points_and_the_mask_before(street, by_colo
 
 def test_a_box_is_asked_for_with_all_that_is_known(street, by_colour):
     fake = by_colour()
-    refine(one_image(street), "sam_box")
+    refine(one_image(street), "sam_box", outside_points=2)
     assert [many for _, many in fake.calls] == [False] * 3
     for prompts, _ in fake.calls:
         assert prompts.points.shape == (3, 5, 2)

@@ -54,7 +54,7 @@ def fetch(name: str, folder: Path, sha256: str) -> None:
 def train_compact(
     model: str, folder: Path, camvid: Path | None, photographs: float | None, share: float, processes: int
 ) -> None:
-    """Train the compact SAM 2 that Fewframes ships, anew, or a SAM, in FOLDER; an interrupted training goes on.
+    """Train the compact SAM 2 or SAM that Fewframes ships, anew, in FOLDER; an interrupted training goes on.
 
     Hours on a processor. All clips are drawn as it goes; nothing need be downloaded.
     """

@@ -66,7 +66,7 @@ def _small() -> Any:
 
 
 def _compact() -> Any:
-    """Our compact SAM, 1.6 M parameters and images of 512 px, in patches half as large as SAM's: small things count."""
+    """Our compact SAM, 2.0 M parameters and images of 512 px, in patches half as large as SAM's: small things count."""
     heads = {"num_heads": 4, "attention_downsample_rate": 1}
     windows = {"use_rel_pos": False, "window_size": 8, "global_attn_indexes": (2, 5)}
     return _processor_sized(512, 8, heads, 64, embed_dim=128, depth=6, num_heads=4, **windows)
