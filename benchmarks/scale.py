@@ -118,11 +118,11 @@ class Bench:
         config["experiments"] = [e for e in config["experiments"] if not e.endswith(PICTURED)]
         (self.folder / "study.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         self.config: dict[str, Any] = config
-        self.results = self.folder / "results" / name
         os.chdir(self.folder)
         _, case = examine_config(config, REPOSITORY, 1, False)
         assert case is not None
         self.study: Study = case.study
+        self.results = self.folder / self.study.folder
 
     def snakemake(self, *options: str) -> Cost:
         profile = REPOSITORY / "workflow/profiles/default"
