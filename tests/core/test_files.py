@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fewframes.core import files
 from fewframes.core.clips import scan, stamp
 from fewframes.core.errors import UserError
-from fewframes.core.files import ContentHashes, canonical_json, digest, read_csv, write_csv, written_whole
+from fewframes.core.files import ContentHashes, canonical_json, digest, read_csv, read_yaml, write_csv, written_whole
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(),
@@ -140,3 +140,19 @@ def test_rows_are_read_as_the_standard_library_reads_them(tmp_path):
     (tmp_path / "empty.csv").touch()
     with pytest.raises(UserError, match="no column 'a'"):
         read_csv(tmp_path / "empty.csv", ("a",))
+
+
+def test_yaml_is_read_as_it_is(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("{name: Zürich, numbers: [1, 2.5, null]}", encoding="utf-8")
+    assert read_yaml(file) == {"name": "Zürich", "numbers": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"key: [1", b"a: !!python/object:os.system {}"])
+def test_what_is_no_yaml_is_one_sentence(tmp_path, content):
+    file = tmp_path / "settings.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    sentence = r"^\S+settings.yaml is no readable YAML \([^\n]+\): correct it, or name another\.$"
+    with pytest.raises(UserError, match=sentence):
+        read_yaml(file)

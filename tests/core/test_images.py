@@ -8,7 +8,15 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from fewframes.core.errors import UserError
-from fewframes.core.images import image_mode, image_size, read_colours, read_image, read_instances, read_label
+from fewframes.core.images import (
+    check_size,
+    image_mode,
+    image_size,
+    read_colours,
+    read_image,
+    read_instances,
+    read_label,
+)
 
 
 def saved(path, array, mode=None):
@@ -137,3 +145,9 @@ def test_what_the_quick_decoder_refuses_pillow_decides(tmp_path):
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"a\.png is damaged"):
         read_image(path)
+
+
+def test_a_size_that_is_another_is_told_as_width_and_height():
+    check_size("a.png", (2, 3, 3), [2, 3], "its label is", "mend it")
+    with pytest.raises(UserError, match=r"^a.png is 3x2 but its label is 2x3: mend it\.$"):
+        check_size("a.png", (2, 3), (3, 2), "its label is", "mend it")

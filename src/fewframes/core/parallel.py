@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import cv2
 
-J = TypeVar("J")
-R = TypeVar("R")
+_J = TypeVar("_J")
+_R = TypeVar("_R")
 
 
-def mapped(work: Callable[[J], R], jobs: Sequence[J], workers: int, chunk: int = 1) -> Iterator[R]:
+def mapped(work: Callable[[_J], _R], jobs: Sequence[_J], workers: int, chunk: int = 1) -> Iterator[_R]:
     """What `work` makes of each job, in their order, in `workers` processes; in this one where that is 1.
 
     Processes are given `chunk` jobs at a time. They are spawned, as one with threads must not be forked, and OpenCV

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fewframes.core.clips import PREPARED, Clip
-from fewframes.core.parallel import J, R, mapped
+from fewframes.core.parallel import mapped
 from fewframes.core.progress import progress
 from fewframes.datasets.preparing import Task
 from fewframes.datasets.source import Source
@@ -18,6 +18,9 @@ from fewframes.experiments.dealing import stills_of
 from fewframes.experiments.manifests import ineligible
 from fewframes.experiments.plan import Request
 from fewframes.experiments.study import Study
+
+J = TypeVar("J")
+R = TypeVar("R")
 
 _WORTH_PROCESSES = 64
 """Jobs from which starting other processes (a second) pays."""

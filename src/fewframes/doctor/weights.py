@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,10 @@ def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
     for stage, made in (("propagation", "pseudo"), ("refinement", "refined")):
         for method in dict.fromkeys(map(method_of, case.study.labelled[made])):
             if case.study.methods.needs_weights(stage, method):
-                block = case.config[stage][method]
-                told.append(_examine_model(group, f"{stage}.{method}", block, case.config["weights"]))
+                key, block = f"{stage}.{method}", case.config[stage][method]
+                told.append(_examine_model(group, key, block, case.config["weights"]))
+                if told[-1]:
+                    _ask(group, f"{key}.weights", functools.partial(case.study.methods.check_weights, stage, method))
     sizes: dict[str, Size] = {}
     for name, block in case.config["training"].items() if case.study.experiments else ():
         size, start = _examine_network(group, name, block, len(case.source.classes.names), case.config["weights"])
@@ -50,12 +53,17 @@ def examine_weights(case: Case) -> tuple[Group, dict[str, Size]]:
             sizes[name] = size
             told.append(f"{name}: {size.model / _FLOAT / 1e6:.1f} million numbers, starting from {start}")
     if not any(finding.severity == FAULT for finding in group.findings):
-        try:
-            case.study.check_weights()
-        except UserError as error:
-            group.refused("weights that the workflow refuses", "config", error)
+        _ask(group, "training", case.study.trainings.check_weights)
     group.summary = "; ".join(filter(None, told)) or ("" if group.findings else "nothing is to be trained")
     return group, sizes
+
+
+def _ask(group: Group, key: str, check: Callable[[], None]) -> None:
+    """Ask what the workflow itself says of weights before anything runs, those that are away since among them."""
+    try:
+        check()
+    except UserError as error:
+        group.refused("weights that the workflow refuses", key, error)
 
 
 def _examine_model(group: Group, key: str, block: Mapping[str, Any], folder: str) -> str:

@@ -36,7 +36,7 @@ def inspect_trainings(it: Inspection, runs: list[Path], group: Group) -> None:
     for run in runs:
         facts, model = record(run), run / "model.safetensors"
         if facts is None:
-            _untold(group, "trainings without a legible training.json", it.shown(run))
+            _untold(group, "trainings without a whole training.json", it.shown(run))
         else:
             _inspect_fingerprint(it, run, facts, group)
         if not model.is_file():
@@ -79,7 +79,7 @@ def inspect_scores(it: Inspection, runs: list[Path], frames: list[str] | None, g
 
 
 def record(run: Path) -> dict[str, Any] | None:
-    """What a training wrote down of itself; None where that is not legible."""
+    """What a training wrote down of itself; None where that is not legible, or not whole."""
     try:
         facts = json.loads((run / "training.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fewframes.core.errors import UserError
-from fewframes.core.files import canonical_json, disk_faults_named
+from fewframes.core.files import canonical_json
 from fewframes.core.parallel import mapped
 from fewframes.core.progress import progress
 from fewframes.datasets.toycity.layouts import SPLITS, TABLES, Clip, clip_names, write_clip
@@ -63,7 +63,7 @@ def write_toycity(root: str | Path, settings: ToyCitySettings, workers: int = 1)
     truth = root.with_name(root.name + "-truth")
     signed = canonical_json({"format": FORMAT, "settings": asdict(settings)}) + "\n"
     aside = {folder: folder.with_name(f"{folder.name}.partial") for folder in (truth, root)}
-    with disk_faults_named(root):
+    try:
         # Snakemake deletes a declared output, root's signature, before it makes it anew: truth's vouches for both.
         signatures = [folder / SIGNATURE for folder in aside]
         _check_replaceable(root, signatures)
@@ -83,6 +83,10 @@ def write_toycity(root: str | Path, settings: ToyCitySettings, workers: int = 1)
                 folder.rename(old)
             partial.rename(folder)
             _remove(old)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or root} cannot be written ({error.strerror}): free space or mend permissions."
+        ) from error
 
 
 def _remove(folder: Path) -> None:

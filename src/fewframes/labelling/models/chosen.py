@@ -16,7 +16,8 @@ class ModelHousekeeping:
     """How such a method runs: nothing depends on it but time and memory.
 
     `max_batch`: how many points, prompts or tracks are decoded at once, 0 leaves it to the device. `device`: auto, cpu
-    or cuda. `threads`: of the processor, 0 leaves it to torch. `weights_folder`: where published weights lie.
+    or cuda. `threads`: of the processor, 0 leaves it to torch; on a GPU,
+    SAM 2 decodes frames ahead in one less. `weights_folder`: where published weights lie.
     """
 
     max_batch: int = 0

@@ -1,7 +1,7 @@
 """The settings of the methods that prompt SAM, by what depends on them.
 
-Defaults of `GuardSettings` and `BoxSettings` were chosen by `benchmarks/boxsettings.py` with our compact SAM, on
-training images of toy city and CamVid; SAM's own weights were not at hand.
+Defaults of `GuardSettings` and `BoxSettings` were chosen after `benchmarks/boxsettings.py` with our compact SAM, on
+training images of toy city and CamVid (benchmarks/RESULTS.md); SAM's own weights were not at hand.
 """
 
 from __future__ import annotations
