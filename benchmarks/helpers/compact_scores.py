@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,15 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fewframes.core.images import read_label
-from fewframes.core.labels import IGNORE, ClassTable
+from fewframes.core.labels import IGNORE, ClassTable, LabelClass, load_class_table
 from fewframes.core.metrics import confusion_matrix, coverage, iou_per_class, mean
 from fewframes.datasets.toycity.scene import build_scene
 from fewframes.labelling.compact.sources import TOY_SEED, toy_frames
 from fewframes.labelling.propagation import KeyFrame, Propagator
-from fewframes.labelling.propagation.sam2.engine import Tracker
-from fewframes.labelling.propagation.sam2.objects import Objects
-from fewframes.labelling.propagation.sam2.reading import squared
-from fewframes.labelling.propagation.sam2.tracks import Task
 
 _TOLERANCE = 0.008
 """Of the diagonal: how far a boundary may lie off and still count (DAVIS, Perazzi et al. 2016)."""
@@ -65,31 +61,14 @@ def _boundary(mask: Mask) -> NDArray[np.uint8]:
     return edge.view(np.uint8)
 
 
-def by_tracker(tracker: Tracker, side: int) -> Follower:
-    """Objects followed by a SAM 2 at images of `side` pixels."""
-
-    def follow(
-        frames: NDArray[np.uint8], key: NDArray[np.uint8], reach: int
-    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        middle = len(frames) // 2
-
-        def read(offset: int) -> NDArray[np.uint8]:
-            return squared(Image.fromarray(frames[middle + offset]), side)
-
-        numbers = tuple(np.unique(key[key != IGNORE]).tolist())
-        lut = np.full(256, -1, np.int16)
-        lut[list(numbers)] = np.arange(len(numbers))
-        task = Task("clip", Objects(lut[key], numbers), reach, reach, read)
-        back = np.array([*numbers, IGNORE], np.uint8)
-        for tracked in tracker.track([task]):
-            assert tracked.merged is not None
-            yield tracked.offset, back[tracked.merged.index]
-
-    return follow
+OBJECTS = replace(
+    load_class_table("cityscapes"), classes=tuple(LabelClass(str(n), n, n, (n, n, n)) for n in range(IGNORE))
+)
+"""A class for every number that an object may have."""
 
 
 def by_propagator(propagator: Propagator) -> Follower:
-    """Objects followed as labels are propagated, as though each were a class."""
+    """Objects followed as labels are propagated: the propagator's classes are `OBJECTS`."""
 
     def follow(
         frames: NDArray[np.uint8], key: NDArray[np.uint8], reach: int

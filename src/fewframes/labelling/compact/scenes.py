@@ -70,15 +70,17 @@ def drawn_clip(
     side: int,
     motion: float = 1.0,
     ground: tuple[Pixels, NDArray[np.uint8]] | None = None,
+    smallest: float = 0.12,
 ) -> TrainingClip:
-    """A clip of `length` frames of `side` x `side` pixels; `motion` scales how much moves between two frames.
+    """A clip of `length` frames of `side` x `side` pixels; `motion` scales how much moves between two frames,
+    `smallest` is the share of the side that the smallest object's patch has.
 
     Before `ground`, where one is given, a picture and its ids twice as wide and high as the frames, move only a few
     objects; else the ground is drawn too.
     """
     most = 10 if ground is None else 4
     canvas, canvas_ids = ground or _ground(rng, 2 * side)
-    sprites = [_sprite(rng, side, motion) for _ in range(int(rng.integers(most // 3, most)))]
+    sprites = [_sprite(rng, side, motion, smallest) for _ in range(int(rng.integers(most // 3, most)))]
     sprites.sort(key=lambda s: s.depth)
     number = int(canvas_ids.max())
     pan = rng.normal(0, 0.012 * side * motion, 2) * (1, 0.4)
@@ -128,14 +130,14 @@ def _ground(rng: Generator, side: int) -> tuple[Pixels, NDArray[np.uint8]]:
     return picture, ids
 
 
-def _sprite(rng: Generator, side: int, motion: float) -> _Sprite:
+def _sprite(rng: Generator, side: int, motion: float, smallest: float) -> _Sprite:
     patch = int(rng.choice([64, 96, 144]))
     parts = outline(rng, patch)
     colour, alpha = surface(rng, patch, patch), parts[0].copy()
     for part in parts[1:]:
         cv2.copyTo(surface(rng, patch, patch), (part > 127).view(np.uint8), colour)
         alpha = np.maximum(alpha, part)
-    size = side * np.exp(rng.uniform(np.log(0.12), np.log(0.7)))
+    size = side * np.exp(rng.uniform(np.log(smallest), np.log(0.7)))
     mirrored = rng.random() < 0.5
     return _Sprite(
         colour[:, ::-1].copy() if mirrored else colour,

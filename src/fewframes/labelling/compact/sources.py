@@ -33,11 +33,14 @@ class Sources:
 
     `squashed`: the share of toy clips whose whole frames fill the square, as SAM 2 sees them; others are crops.
 
+    `smallest`: how small drawn objects get, see `drawn_clip`.
+
     `camvid` is a folder with `train/` and `trainannot/`; without it there are no photographs.
     """
 
     toy: float = 0.4
     squashed: float = 0.5
+    smallest: float = 0.12
     photographs: float = 0.0
     camvid: Path | None = None
     seed: int = 0
@@ -56,9 +59,10 @@ class Sources:
         if kind < self.toy:
             clip = toy_clip(rng, length, side, self.squashed)
         elif kind < self.toy + self.photographs:
-            clip = drawn_clip(rng, length, side, motion, photograph(rng, self._files, 2 * side))
+            ground = photograph(rng, self._files, 2 * side)
+            clip = drawn_clip(rng, length, side, motion, ground, self.smallest)
         else:
-            clip = drawn_clip(rng, length, side, motion)
+            clip = drawn_clip(rng, length, side, motion, smallest=self.smallest)
         if rng.random() < 0.5:
             clip = TrainingClip(clip.frames[::-1], clip.ids[::-1], clip.pieces[::-1])
         if rng.random() < 0.5:
