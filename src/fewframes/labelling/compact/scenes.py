@@ -72,8 +72,10 @@ def drawn_clip(
     ground: tuple[Pixels, NDArray[np.uint8]] | None = None,
     smallest: float = 0.12,
 ) -> TrainingClip:
-    """A clip of `length` frames of `side` x `side` pixels; `motion` scales how much moves between two frames,
-    `smallest` is the share of the side that the smallest object's patch has.
+    """A clip of `length` frames of `side` x `side` pixels.
+
+    `motion` scales how much moves between two frames; `smallest` is the share of the side that the smallest object's
+    patch has.
 
     Before `ground`, where one is given, a picture and its ids twice as wide and high as the frames, move only a few
     objects; else the ground is drawn too.

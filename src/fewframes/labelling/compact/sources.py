@@ -32,7 +32,6 @@ class Sources:
     """What clips are drawn from: `toy` and `photographs` are shares of 1, the rest are drawn scenes.
 
     `squashed`: the share of toy clips whose whole frames fill the square, as SAM 2 sees them; others are crops.
-
     `smallest`: how small drawn objects get, see `drawn_clip`.
 
     `camvid` is a folder with `train/` and `trainannot/`; without it there are no photographs.
